@@ -20,7 +20,9 @@ struct TensorImpl {
   int64_t offset = 0;    // in elements
   DType dtype = DType::Float32;
   bool requires_grad = false;  // true for leaves that ask for it and for results that depend on one
+  bool weak = false;           // a Python number: takes part in type promotion by its kind only
   std::shared_ptr<tape::AutogradMeta> autograd;
+  void* python = nullptr;      // the live Python wrapper, not owned; guarded by the GIL
 };
 
 class Tensor {
@@ -41,6 +43,7 @@ class Tensor {
   const StoragePtr& storage() const { return impl_->storage; }
   uint64_t version() const { return impl_->storage->version; }
   bool requires_grad() const { return impl_->requires_grad; }
+  bool weak() const { return impl_->weak; }
   TensorImpl* impl() const { return impl_.get(); }
   const std::shared_ptr<TensorImpl>& ptr() const { return impl_; }
 
