@@ -24,6 +24,14 @@
 #include "core/tensor.h"
 #include "kernels/dispatch.h"
 
+namespace skipway {
+// What the tape asks of the ops (ops/copy.cpp and ops/elementwise.cpp).
+void copy_into(const Tensor& dst, const Tensor& src);
+namespace tape {
+Tensor accumulate(Tensor into, const Tensor& g, bool in_place);  // into + g; in place it uses into's memory
+}
+}  // namespace skipway
+
 namespace skipway::tape {
 
 struct Node;
@@ -48,9 +56,13 @@ class Backward {
 
  private:
   friend class Engine;
+  Tensor* slot(int input);
+
   Engine* engine_ = nullptr;
   Node* node_ = nullptr;
-  const std::vector<Tensor>* grads_ = nullptr;
+  std::vector<Tensor> grads_;
+  std::vector<Tensor*> targeted_;                  // slots that target() handed out: nothing else may touch them yet
+  std::vector<std::pair<int, Tensor>> pending_;    // to be given when the closure has returned
 };
 using BackwardFn = std::function<void(Backward&)>;
 
@@ -77,5 +89,63 @@ Tensor view(const char* name, const Tensor& base, const Shape& shape, const Shap
 // `result`'s values (a tensor on x's own memory or another), and from here on x's history is result's; counts the change.
 void begin_inplace(const char* name, const Tensor& x);
 void finish_inplace(const Tensor& x, const Tensor& result);
+
+// Walks the graph backward from `roots` (undefined root gradients: 1, for one-element roots). With `inputs`, returns their
+// gradients (undefined where nothing depends on one) and leaves .grad of everything alone, unless `into_leaves`.
+struct BackwardOptions {
+  bool retain_graph = false;
+  bool into_leaves = true;
+};
+std::vector<Tensor> backward(const std::vector<Tensor>& roots, const std::vector<Tensor>& root_grads,
+                             const std::vector<Tensor>& inputs, BackwardOptions options);
+
+// ---- state of single tensors ----------------------------------------------------------------------------------------
+using Hook = std::function<Tensor(const Tensor&)>;  // returns another gradient, or an undefined tensor to keep it
+struct HookList {
+  uint64_t next_id = 0;
+  std::vector<std::pair<uint64_t, Hook>> hooks;
+  Tensor run(Tensor grad) const;
+};
+
+struct AutogradMeta {
+  Edge made_by;                                   // null node: a leaf
+  std::weak_ptr<Node> accumulator;                // of a leaf that requires grad
+  Tensor grad;
+  std::shared_ptr<HookList> hooks;                // of a leaf
+  std::shared_ptr<HookList> after_accumulate;     // of a leaf
+  bool retains_grad = false;
+  Tensor base;                                    // of a view
+  Node* base_made_by = nullptr;                   // base's node when made_by was last right
+};
+
+struct Node {
+  const char* name;
+  uint64_t sequence;                              // grows: a node's inputs come from nodes with smaller numbers
+  std::vector<Edge> edges;                        // one per input; null where no gradient is asked for
+  std::vector<std::pair<Tensor, uint64_t>> saved; // alias and version
+  BackwardFn backward;
+  struct Output {
+    Shape shape;
+    DType dtype;
+  };
+  std::vector<Output> outputs;
+  std::vector<std::shared_ptr<HookList>> hooks;   // per output
+  std::weak_ptr<TensorImpl> leaf;                 // set in accumulators
+  bool is_accumulator = false;
+  bool released = false;                          // its saved tensors are gone
+
+  Node(const char* name, uint64_t sequence) : name(name), sequence(sequence) {}
+  Node(const Node&) = delete;
+  ~Node();                                        // frees long chains without recursion
+};
+
+bool is_leaf(const Tensor& t);
+Edge edge_of(const Tensor& t);                    // null node unless t requires grad
+void set_requires_grad(const Tensor& t, bool on); // leaves only; floating dtypes only
+Tensor grad_of(const Tensor& t);
+void set_grad(const Tensor& t, const Tensor& grad);
+void retain_grad(const Tensor& t);
+std::shared_ptr<HookList> hooks_of(const Tensor& t);
+AutogradMeta& meta_of(const Tensor& t);           // made if absent
 
 }  // namespace skipway::tape

@@ -1,0 +1,152 @@
+// The CPU allocator: blocks in size classes (eight per power of two), cached on free lists per class.
+#include "core/storage.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+
+#include "core/check.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace skipway {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHuge = size_t(1) << 21;
+constexpr size_t kLimit = size_t(1) << 47;  // more than an x86-64 process can address
+
+size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+size_t size_class(size_t bytes) {
+  if (bytes <= 512) return round_up(bytes ? bytes : 1, kAlignment);
+  const int top = 63 - __builtin_clzll(bytes - 1);
+  return round_up(bytes, size_t(1) << (top - 3));
+}
+
+class CpuAllocator {
+ public:
+  void* get(size_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ++stats_.allocations;
+    auto& list = free_[bytes];
+    void* p = nullptr;
+    if (!list.empty()) {
+      p = list.back();
+      list.pop_back();
+      ++stats_.cache_hits;
+    } else {
+      p = system_get(bytes);
+      if (!p) {
+        release_cached();
+        p = system_get(bytes);
+      }
+      if (!p) {
+        throw OutOfMemoryError(concat("out of memory on the CPU: ", bytes, " bytes were asked for, ",
+                                      stats_.allocated_bytes, " are in use"));
+      }
+      stats_.reserved_bytes += int64_t(bytes);
+      stats_.max_reserved_bytes = std::max(stats_.max_reserved_bytes, stats_.reserved_bytes);
+    }
+    stats_.allocated_bytes += int64_t(bytes);
+    stats_.max_allocated_bytes = std::max(stats_.max_allocated_bytes, stats_.allocated_bytes);
+    return p;
+  }
+
+  void put(void* p, size_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stats_.allocated_bytes -= int64_t(bytes);
+    free_[bytes].push_back(p);
+  }
+
+  void empty_cache() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    release_cached();
+  }
+  MemoryStats stats() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return stats_;
+  }
+  void reset_peak() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stats_.max_allocated_bytes = stats_.allocated_bytes;
+    stats_.max_reserved_bytes = stats_.reserved_bytes;
+  }
+  void before_fork() { mutex_.lock(); }
+  void after_fork() { mutex_.unlock(); }
+
+ private:
+  static void* system_get(size_t bytes) {
+    void* p = std::aligned_alloc(bytes >= kHuge ? kHuge : kAlignment, round_up(bytes, bytes >= kHuge ? kHuge : kAlignment));
+#ifdef __linux__
+    if (p && bytes >= 2 * kHuge) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return p;
+  }
+  void release_cached() {
+    for (auto& [bytes, list] : free_) {
+      for (void* p : list) std::free(p);
+      stats_.reserved_bytes -= int64_t(bytes * list.size());
+      list.clear();
+    }
+  }
+
+  std::mutex mutex_;
+  std::unordered_map<size_t, std::vector<void*>> free_;
+  MemoryStats stats_{};
+};
+
+// Never destroyed: tensors in static Python objects are freed after static destructors run.
+CpuAllocator& cpu_allocator() {
+  static CpuAllocator* const allocator = [] {
+    auto* a = new CpuAllocator;
+#ifdef __linux__
+    pthread_atfork([] { cpu_allocator().before_fork(); }, [] { cpu_allocator().after_fork(); },
+                   [] { cpu_allocator().after_fork(); });
+#endif
+    return a;
+  }();
+  return *allocator;
+}
+
+void check_cpu(Device device) {
+  if (!device.is_cpu()) throw DeviceError(concat("device ", device.str(), ": this build of skipway has no CUDA support"));
+}
+
+}  // namespace
+
+Storage::~Storage() {
+  if (release) {
+    release();
+  } else if (data) {
+    cpu_allocator().put(data, size_class(bytes));
+  }
+}
+
+StoragePtr allocate(size_t bytes, Device device) {
+  check_cpu(device);
+  if (bytes > kLimit) throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes were asked for"));
+  auto storage = std::make_shared<Storage>();
+  storage->data = cpu_allocator().get(size_class(bytes));
+  storage->bytes = bytes;
+  storage->device = device;
+  return storage;
+}
+
+MemoryStats memory_stats(Device device) {
+  check_cpu(device);
+  return cpu_allocator().stats();
+}
+void reset_peak_memory_stats(Device device) {
+  check_cpu(device);
+  cpu_allocator().reset_peak();
+}
+void empty_cache(Device device) {
+  check_cpu(device);
+  cpu_allocator().empty_cache();
+}
+
+}  // namespace skipway
