@@ -31,6 +31,7 @@ bool load_device(PyObject* object, Device& device); // "cpu", skipway.device, in
 PyObject* wrap_device(Device device);
 Shape shape_from_args(const py::args& args, const char* op);  // x.view(2, 3) and x.view((2, 3))
 void add_method(const char* name, py::object function);
+void set_python_error(const Error& e);             // the Python exception for a C++ one
 
 using Register = void (*)(py::module_&);
 int register_bindings(Register f);
