@@ -3,7 +3,7 @@
 //   SW_BINDINGS(activation) {                       // in bindings/activation.cpp; runs when the module is imported
 //     function(m, "softmax", &softmax, "input"_a, "dim"_a = -1);      // skipway._core.softmax
 //     both(m, "relu", &relu, "input"_a);                              // the same, and Tensor.relu
-//     method(m, "relu_", &relu_);                                     // Tensor.relu_ only
+//     method(m, "clamp_", &clamp_, "self"_a, "min"_a, "max"_a);       // Tensor.clamp_ only; names, if any, start with self
 //   }
 //
 // The GIL is released while the function runs; code that touches Python objects takes it (py::gil_scoped_acquire), or is

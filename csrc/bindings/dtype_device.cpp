@@ -9,6 +9,10 @@ struct DTypeObject {
 };
 py::handle dtype_objects[kNumDTypes];
 
+struct DeviceObject {
+  Device value;
+};
+
 py::object numpy_dtype(DType d) {
   const py::object make = py::module_::import("numpy").attr("dtype");
   return d == DType::BFloat16 ? make(py::module_::import("ml_dtypes").attr("bfloat16")) : make(name_of(d));
@@ -19,11 +23,11 @@ Device cuda(int64_t index) {
   return Device{DeviceType::CUDA, int8_t(index)};
 }
 
-Device make_device(const py::object& type, std::optional<int64_t> index) {
+DeviceObject make_device(const py::object& type, std::optional<int64_t> index) {
   Device d;
   SW_CHECK_TYPE(!type.is_none() && load_device(type.ptr(), d), "device: expected a string, an index or a device, got ",
                 py::repr(type).cast<std::string>());
-  return index && !d.is_cpu() ? cuda(*index) : d;
+  return {index && !d.is_cpu() ? cuda(*index) : d};
 }
 
 }  // namespace
@@ -53,21 +57,27 @@ void add_dtypes(py::module_& m) {
 }
 
 void add_devices(py::module_& m) {
-  py::class_<Device>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda\", 0), device(\"cuda:0\").")
+  py::class_<DeviceObject>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda\", 0), device(\"cuda:0\").")
       .def(py::init(&make_device), "type"_a, "index"_a = py::none())
-      .def_property_readonly("type", [](const Device& d) { return d.is_cpu() ? "cpu" : "cuda"; })
-      .def_property_readonly(
-          "index", [](const Device& d) { return d.is_cpu() ? py::object(py::none()) : py::object(py::int_(int(d.index))); })
+      .def_property_readonly("type", [](const DeviceObject& d) { return d.value.is_cpu() ? "cpu" : "cuda"; })
+      .def_property_readonly("index",
+                             [](const DeviceObject& d) {
+                               return d.value.is_cpu() ? py::object(py::none()) : py::object(py::int_(int(d.value.index)));
+                             })
       .def("__eq__",
-           [](const Device& a, const py::object& b) { return py::isinstance<Device>(b) && a == py::cast<Device>(b); })
-      .def("__hash__", [](const Device& d) { return int(d.type) * 256 + d.index; })
-      .def("__str__", &Device::str)
-      .def("__repr__",
-           [](const Device& d) {
-             return d.is_cpu() ? std::string("device(type='cpu')")
-                               : "device(type='cuda', index=" + std::to_string(d.index) + ")";
+           [](const DeviceObject& a, const py::object& b) {
+             return py::isinstance<DeviceObject>(b) && a.value == py::cast<const DeviceObject&>(b).value;
            })
-      .def("__reduce__", [](const Device& d) { return py::make_tuple(py::type::of<Device>(), py::make_tuple(d.str())); });
+      .def("__hash__", [](const DeviceObject& d) { return int(d.value.type) * 256 + d.value.index; })
+      .def("__str__", [](const DeviceObject& d) { return d.value.str(); })
+      .def("__repr__",
+           [](const DeviceObject& d) {
+             return d.value.is_cpu() ? std::string("device(type='cpu')")
+                                     : "device(type='cuda', index=" + std::to_string(d.value.index) + ")";
+           })
+      .def("__reduce__", [](const DeviceObject& d) {
+        return py::make_tuple(py::type::of<DeviceObject>(), py::make_tuple(d.value.str()));
+      });
 }
 
 bool load_dtype(PyObject* object, DType& dtype) {
@@ -99,14 +109,12 @@ bool load_device(PyObject* object, Device& device) {
   if (object == Py_None) return device = Device{}, true;
   if (PyUnicode_Check(object)) return device = Device::parse(py::handle(object).cast<std::string>()), true;
   if (PyLong_Check(object) && !PyBool_Check(object)) return device = cuda(PyLong_AsLong(object)), true;
-  py::detail::type_caster_base<Device> caster;
-  if (!caster.load(object, false)) return false;
-  device = static_cast<Device&>(caster);
-  return true;
+  if (!py::isinstance<DeviceObject>(object)) return false;
+  return device = py::cast<const DeviceObject&>(py::handle(object)).value, true;
 }
 
 PyObject* wrap_device(Device device) {
-  return py::detail::type_caster_base<Device>::cast(device, py::return_value_policy::move, {}).ptr();
+  return py::cast(DeviceObject{device}).release().ptr();
 }
 
 }  // namespace skipway::bindings

@@ -1,9 +1,9 @@
 // The Python type skipway.Tensor: a hand-made type, because every op returns one. A TensorImpl knows its live wrapper, so
 // that the same tensor is the same Python object (`x.relu_() is x`, `p.grad is p.grad`).
-#include <structmember.h>
-
 #include "autograd/tape.h"
 #include "bindings/bindings.h"
+
+#include <structmember.h>  // after Python.h
 
 namespace skipway::bindings {
 namespace {

@@ -1,0 +1,227 @@
+// Tensors to and from NumPy arrays and DLPack capsules, without copies where the layout allows.
+#include <pybind11/numpy.h>
+
+#include "bindings/bindings.h"
+#include "ops/copy.h"
+
+namespace skipway::bindings {
+namespace {
+
+// Keeps a Python object alive as long as the storage that borrows its memory.
+StoragePtr borrow(void* data, size_t bytes, py::object owner) {
+  auto storage = std::make_shared<Storage>();
+  storage->data = data;
+  storage->bytes = bytes;
+  storage->release = [object = owner.release().ptr()] {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    Py_DECREF(object);
+  };
+  return storage;
+}
+
+// Strides in elements, or false when a tensor cannot have them.
+bool element_strides(const py::array& a, Shape& strides) {
+  strides = Shape();
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    const py::ssize_t s = a.strides(i);
+    if (a.shape(i) > 1 && (s < 0 || s % a.itemsize() != 0)) return false;
+    strides.push_back(a.shape(i) > 1 ? s / a.itemsize() : 1);
+  }
+  return reinterpret_cast<uintptr_t>(a.data()) % size_t(std::max<py::ssize_t>(1, std::min<py::ssize_t>(8, a.itemsize()))) == 0;
+}
+
+Tensor from_numpy(py::array array) {
+  DType dtype;
+  SW_CHECK_TYPE(load_dtype(array.dtype().ptr(), dtype), "from_numpy: dtype ", py::str(array.dtype()).cast<std::string>(),
+                " is not supported");
+  SW_CHECK_SHAPE(array.ndim() <= kMaxDims, "from_numpy: expected at most ", kMaxDims, " dimensions, got ", array.ndim());
+  Shape shape, strides;
+  const bool native = array.dtype().attr("isnative").cast<bool>();
+  if (!native || !array.writeable() || !element_strides(array, strides)) {
+    const py::object np = py::module_::import("numpy");
+    array = np.attr("array")(array, "dtype"_a = array.dtype().attr("newbyteorder")("="), "order"_a = "C", "copy"_a = true);
+    element_strides(array, strides);
+  }
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
+  if (shape.numel() == 0) return empty(shape, dtype);
+  void* data = array.mutable_data();
+  return Tensor(borrow(data, size_t(array.nbytes()), std::move(array)), shape, strides, 0, dtype);
+}
+
+py::object numpy_dtype(DType d) { return py::reinterpret_steal<py::object>(wrap_dtype(d)).attr("dtype"); }
+
+py::array to_numpy(const Tensor& t) {
+  SW_CHECK_TYPE(t.device().is_cpu(), "numpy: expected a tensor on the CPU, got ", t.device(), "; call .cpu() first");
+  std::vector<py::ssize_t> shape, strides;
+  for (int i = 0; i < t.dim(); ++i) {
+    shape.push_back(t.shape()[i]);
+    strides.push_back(t.strides()[i] * size_of(t.dtype()));
+  }
+  const py::capsule owner(new StoragePtr(t.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
+  return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, t.data(), owner);
+}
+
+py::array numpy_method(const Tensor& t, bool force) {
+  SW_CHECK(force || !t.requires_grad(), "numpy: the tensor requires grad; use detach().numpy()");
+  return to_numpy(t);
+}
+
+py::object array_protocol(const Tensor& t, const py::object& dtype, const py::object& copy) {
+  SW_CHECK(!t.requires_grad(), "numpy: the tensor requires grad; use detach().numpy()");
+  py::object array = to_numpy(t);
+  if (!dtype.is_none()) return array.attr("astype")(dtype, "copy"_a = !copy.is_none() && copy.cast<bool>());
+  return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
+}
+
+// ---- DLPack, the layout of version 1.0 (https://dmlc.github.io/dlpack/latest/c_api.html) ---------------------------
+struct DLDevice {
+  int32_t device_type, device_id;
+};
+struct DLDataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+struct DLTensor {
+  void* data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+struct DLManagedTensor {
+  DLTensor tensor;
+  void* context;
+  void (*deleter)(DLManagedTensor*);
+};
+struct DLManagedTensorVersioned {
+  uint32_t major, minor;
+  void* context;
+  void (*deleter)(DLManagedTensorVersioned*);
+  uint64_t flags;
+  DLTensor tensor;
+};
+constexpr int kDLCPU = 1;
+constexpr uint64_t kReadOnly = 1;
+enum DLCode : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
+
+DLDataType to_dl(DType d) {
+  const uint8_t code = d == DType::Bool       ? kBool
+                       : d == DType::UInt8    ? kUInt
+                       : d == DType::BFloat16 ? kBfloat
+                       : is_floating(d)       ? kFloat
+                                              : kInt;
+  return {code, uint8_t(8 * size_of(d)), 1};
+}
+
+DType from_dl(DLDataType d) {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const DLDataType mine = to_dl(DType(i));
+    if (mine.code == d.code && mine.bits == d.bits && d.lanes == 1) return DType(i);
+  }
+  throw TypeError(concat("from_dlpack: type code ", int(d.code), " with ", int(d.bits), " bits and ", d.lanes,
+                         " lanes is not supported"));
+}
+
+template <class Managed>
+struct Exported {
+  Managed managed{};
+  StoragePtr storage;
+  Shape shape, strides;
+};
+
+template <class Managed>
+py::object export_capsule(const Tensor& t, const char* name) {
+  auto* e = new Exported<Managed>{{}, t.storage(), t.shape(), t.strides()};
+  e->managed.tensor = {t.data(), {kDLCPU, 0}, t.dim(), to_dl(t.dtype()), e->shape.begin(), e->strides.begin(), 0};
+  e->managed.context = e;
+  e->managed.deleter = [](Managed* m) { delete static_cast<Exported<Managed>*>(m->context); };
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.major = 1;
+  return py::reinterpret_steal<py::object>(PyCapsule_New(&e->managed, name, [](PyObject* capsule) {
+    const char* now = PyCapsule_GetName(capsule);  // "used_dltensor..." once a consumer has taken it
+    if (!now || std::string(now).rfind("dltensor", 0) != 0) return;
+    auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, now));
+    m->deleter(m);
+  }));
+}
+
+py::object dlpack(const Tensor& t, const py::object&, const py::object& max_version, const py::object& device,
+                  const py::object& copy) {
+  SW_CHECK(!t.requires_grad(), "__dlpack__: the tensor requires grad; export detach() instead");
+  if (!device.is_none()) {
+    const auto wanted = device.cast<std::pair<int, int>>();
+    SW_CHECK_AS(DeviceError, wanted.first == kDLCPU, "__dlpack__: expected the CPU (1, 0) as dl_device, got (", wanted.first, ", ",
+                wanted.second, ")");
+  }
+  const Tensor out = !copy.is_none() && copy.cast<bool>() ? clone(t) : t;
+  const bool versioned = !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
+  return versioned ? export_capsule<DLManagedTensorVersioned>(out, "dltensor_versioned")
+                   : export_capsule<DLManagedTensor>(out, "dltensor");
+}
+
+template <class Managed>
+Tensor import_capsule(const py::object& capsule, const char* name, const char* used) {
+  auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), name));
+  if (!m) throw py::error_already_set();
+  const DLTensor& d = m->tensor;
+  SW_CHECK_AS(DeviceError, d.device.device_type == kDLCPU, "from_dlpack: expected CPU memory (device type 1), got type ",
+              d.device.device_type);
+  SW_CHECK_SHAPE(d.ndim <= kMaxDims, "from_dlpack: expected at most ", kMaxDims, " dimensions, got ", d.ndim);
+  const DType dtype = from_dl(d.dtype);
+  const Shape shape(d.shape, d.ndim);
+  const Shape strides = d.strides ? Shape(d.strides, d.ndim) : contiguous_strides(shape);
+  for (int i = 0; i < d.ndim; ++i)
+    SW_CHECK_VALUE(strides[i] >= 0, "from_dlpack: negative strides are not supported, got ", strides);
+  auto storage = std::make_shared<Storage>();
+  storage->data = static_cast<char*>(d.data) + d.byte_offset;
+  int64_t extent = shape.numel() ? 1 : 0;
+  for (int i = 0; i < d.ndim && extent; ++i) extent += (shape[i] - 1) * strides[i];
+  storage->bytes = size_t(extent * size_of(dtype));
+  storage->release = [m] {
+    if (!m->deleter || !Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;  // the producer may be Python
+    m->deleter(m);
+  };
+  PyCapsule_SetName(capsule.ptr(), used);
+  Tensor t(storage, shape, strides, 0, dtype);
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) {
+    if (m->flags & kReadOnly) return clone(t);
+  }
+  return t;
+}
+
+Tensor from_dlpack(const py::object& source) {
+  py::object capsule = source;
+  if (!PyCapsule_CheckExact(source.ptr())) {
+    SW_CHECK_TYPE(py::hasattr(source, "__dlpack__"), "from_dlpack: expected an object with __dlpack__, got ",
+                  Py_TYPE(source.ptr())->tp_name);
+    const py::object method = source.attr("__dlpack__");
+    try {
+      capsule = method("max_version"_a = py::make_tuple(1, 0));
+    } catch (py::error_already_set& e) {
+      if (!e.matches(PyExc_TypeError)) throw;
+      capsule = method();  // from before DLPack 1.0
+    }
+  }
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
+    return import_capsule<DLManagedTensorVersioned>(capsule, "dltensor_versioned", "used_dltensor_versioned");
+  }
+  SW_CHECK_VALUE(PyCapsule_IsValid(capsule.ptr(), "dltensor"), "from_dlpack: the capsule was used before, or is none of DLPack's");
+  return import_capsule<DLManagedTensor>(capsule, "dltensor", "used_dltensor");
+}
+
+}  // namespace
+
+SW_BINDINGS(interop) {
+  m.def("from_numpy", &from_numpy, "array"_a,
+        "A tensor on the memory of a NumPy array; a copy where the array is read-only, byte-swapped or has negative strides.");
+  m.def("from_dlpack", &from_dlpack, "ext_tensor"_a, "A tensor on the memory of any object with __dlpack__ (CPU memory).");
+  plain_method(m, "numpy", &numpy_method, "self"_a, py::kw_only(), "force"_a = false);
+  plain_method(m, "__array__", &array_protocol, "self"_a, "dtype"_a = py::none(), "copy"_a = py::none());
+  plain_method(m, "__dlpack__", &dlpack, "self"_a, py::kw_only(), "stream"_a = py::none(), "max_version"_a = py::none(),
+               "dl_device"_a = py::none(), "copy"_a = py::none());
+  plain_method(m, "__dlpack_device__", [](const Tensor&) { return py::make_tuple(kDLCPU, 0); });
+}
+
+}  // namespace skipway::bindings
