@@ -1,0 +1,65 @@
+"""Rules that the sources keep: who includes whom, and what a kernel object may export."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
+
+KERNEL_CORE = {"core/shape.h", "core/dtype.h", "core/check.h", "core/rng.h", "core/device.h", "core/parallel.h"}
+
+
+def includes(path: Path) -> list[str]:
+    """The project's own headers that a file includes."""
+    return re.findall(r'#include "([^"]+)"', path.read_text())
+
+
+def may_include(path: str, header: str) -> bool:
+    layer, target = path.split("/")[0], header.split("/")[0]
+    if layer == "core":
+        return target == "core"
+    if layer == "autograd":
+        return target in {"core", "autograd"} or header == "kernels/dispatch.h"
+    if layer == "kernels":
+        return target == "kernels" or header in KERNEL_CORE
+    if path.startswith("ops/") and re.search(r"_(cpu|cuda)\.(cpp|cu)$", path):
+        return target == "kernels" or target == "ops" or header in KERNEL_CORE
+    if layer == "ops":
+        return target in {"core", "autograd", "ops"} or re.fullmatch(r"kernels/[a-z0-9_]+\.h", header) is not None
+    return layer == "bindings" and target in {"core", "autograd", "kernels", "ops", "bindings"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CSRC)))
+def test_includes_respect_the_layers(path):
+    name = str(path.relative_to(CSRC))
+    breaches = [header for header in includes(path) if not may_include(name, header)]
+    assert not breaches, f"{name} may not include {breaches}"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name.endswith("_cpu.cpp")], ids=lambda p: p.stem)
+def test_kernels_use_no_shared_inline_code(path):
+    """A standard template instantiated in an AVX-512 object could be the copy that the linker keeps for everybody."""
+    text = path.read_text()
+    allowed = {"cstddef", "cstdint", "cstring", "math.h", "string.h", "stdint.h", "type_traits", "immintrin.h"}
+    used = set(re.findall(r"#include <([^>]+)>", text))
+    assert used <= allowed, f"{path.name} includes {sorted(used - allowed)}"
+    assert "namespace SW_ISA" in text or "skipway::SW_ISA" in text
+
+
+def test_no_instruction_set_leaks_into_shared_symbols():
+    """Weak symbols (shared inline copies) in the module must not come from AVX code: none may be named by an ISA only."""
+    from skipway import _core
+
+    listing = subprocess.run(["nm", "-C", _core.__file__], capture_output=True, text=True)
+    if listing.returncode != 0 or "no symbols" in listing.stderr or not listing.stdout:
+        listing = subprocess.run(["nm", "-DC", _core.__file__], capture_output=True, text=True)
+    exported = [line for line in listing.stdout.splitlines() if re.search(r" [TW] .*skipway::", line)]
+    assert not exported, f"the module exports C++ symbols: {exported[:5]}"
+
+
+def test_files_stay_readable():
+    too_long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 450}
+    assert not too_long, f"split these by meaning: {too_long}"
