@@ -1,0 +1,37 @@
+#include "ops/copy.h"
+
+#include "bindings/bindings.h"
+
+namespace skipway::bindings {
+namespace {
+
+bool is_channels_last_format(const py::object& format) {
+  return !format.is_none() && std::string(py::str(format)).find("channels_last") != std::string::npos;
+}
+
+Tensor contiguous_as(const Tensor& x, const py::object& format) {
+  const bool last = is_channels_last_format(format);
+  py::gil_scoped_release released;
+  return last ? channels_last(x) : contiguous(x);
+}
+
+Tensor clone_as(const Tensor& x, const py::object& format) {
+  const bool last = is_channels_last_format(format);
+  const bool rows = !format.is_none() && std::string(py::str(format)).find("contiguous_format") != std::string::npos;
+  py::gil_scoped_release released;
+  const bool same = last ? x.is_channels_last() : !rows || x.is_contiguous();
+  return same ? clone(x) : last ? channels_last(x) : contiguous(x);
+}
+
+}  // namespace
+
+SW_BINDINGS(copy) {
+  plain_method(m, "contiguous", &contiguous_as, "self"_a, "memory_format"_a = py::none());
+  m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none());
+  plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none());
+  method(m, "copy_", &copy_, "self"_a, "src"_a, "non_blocking"_a = false);
+  method(m, "fill_", &fill_, "self"_a, "value"_a);
+  method(m, "zero_", &zero_, "self"_a);
+}
+
+}  // namespace skipway::bindings
