@@ -10,13 +10,13 @@ namespace SW_ISA {
 
 template <class V, class F>
 SW_INLINE V by_lane(V x, const F& f) {
-  V y;
+  V y = x;
   for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) y[i] = f(x[i]);
   return y;
 }
 template <class V, class F>
 SW_INLINE V by_lane(V a, V b, const F& f) {
-  V y;
+  V y = a;
   for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) y[i] = f(a[i], b[i]);
   return y;
 }
@@ -190,7 +190,7 @@ SW_INLINE NormalDouble vnormal(vdouble x) {
 #define SW_ROUNDING(name, function)                                              \
   template <class V>                                                             \
   SW_INLINE V name(V x) {                                                        \
-    V y;                                                                         \
+    V y = x;                                                                      \
     for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) {                    \
       if constexpr (sizeof(x[0]) == 4) {                                         \
         y[i] = __builtin_##function##f(x[i]);                                    \

@@ -66,17 +66,14 @@ SW_DECLARE_KERNEL(elementwise_ternary, TernaryArgs)
 
 // Sums g over the dimensions in which `shape` was broadcast to g's.
 Tensor sum_to(const Tensor& g, const Shape& shape);
-// out[k] = sum of the elements of g that broadcast from k. g seen as (outer, kept, inner) after merging; the general
-// case loops over more dimensions.
-struct SumToArgs {
-  DType dtype;
-  Walk g;  // over the kept dimensions, then the summed ones
-  int64_t kept, summed;
-  int kept_dims, summed_dims;
-  int64_t kept_sizes[kMaxDims], kept_strides[kMaxDims], summed_sizes[kMaxDims], summed_strides[kMaxDims];
-  void* out;  // dense, `kept` elements
+// One step of it: out[o, s, i] = the sum of in[o, m, i] over the m of slice s, `slice` long; in is (outer, middle, inner).
+struct SumMiddleArgs {
+  int64_t outer, middle, inner, slice;
+  DType in_dtype, out_dtype;
+  const void* in;
+  void* out;  // (outer, ceil(middle / slice), inner)
 };
-SW_DECLARE_KERNEL(elementwise_sum_to, SumToArgs)
+SW_DECLARE_KERNEL(elementwise_sum_middle, SumMiddleArgs)
 
 // ---- binary ---------------------------------------------------------------------------------------------------------
 Tensor add(const Tensor& a, const Tensor& b, double alpha = 1);

@@ -187,14 +187,14 @@ void unary_run(UnaryOp op, T* o, One<T> in, int64_t n) {
 #undef SW_VECTOR
 #undef SW_SCALAR
 #define SW_VECTOR(expression) \
-  return map_wide<T, 2>(      \
-      o, in, n, [&](typename Wide<T>::vec g, typename Wide<T>::vec x) -> typename Wide<T>::vec { return expression; })
+  return map_wide<T, 2>(o, in, n, [&](V g, [[maybe_unused]] V x) -> V { return expression; })
 #define SW_SCALAR(expression) return map_scalar<T, 2>(o, in, n, [&](T g, T x) -> T { return expression; })
 
 // dx = g * f'; `x` stands for what was saved, y for the ops of unary_saves_output.
 template <class T>
 void grad_run(UnaryOp op, T* o, Two<T> in, int64_t n) {
-  const typename Wide<T>::vec zero{};
+  using V = typename Wide<T>::vec;
+  const V zero{};
   switch (op) {
     case UnaryOp::Neg:
       SW_VECTOR(-g);
