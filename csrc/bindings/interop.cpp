@@ -46,7 +46,8 @@ Tensor from_numpy(py::array array) {
   for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
   if (shape.numel() == 0) return empty(shape, dtype);
   void* data = array.mutable_data();
-  return Tensor(borrow(data, size_t(array.nbytes()), std::move(array)), shape, strides, 0, dtype);
+  const size_t bytes = size_t(array.nbytes());
+  return Tensor(borrow(data, bytes, std::move(array)), shape, strides, 0, dtype);
 }
 
 py::object numpy_dtype(DType d) { return py::reinterpret_steal<py::object>(wrap_dtype(d)).attr("dtype"); }
