@@ -31,11 +31,12 @@ SW_BINDINGS(copy) {
   plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none());
   both(m, "_to", [](const Tensor& x, DType dtype) { return to(x, dtype); }, "input"_a, "dtype"_a);
   both(m, "_channels_last", &channels_last, "input"_a);
-  m.def("_full",
-        [](const Shape& size, const Tensor& value, DType dtype, const Device& device) {
-          return full(size, value, dtype, device);
-        },
-        "size"_a, "fill_value"_a, "dtype"_a, "device"_a = Device{}, py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "_full",
+      [](const Shape& size, const Tensor& value, DType dtype, const Device& device) {
+        return full(size, value, dtype, device);
+      },
+      "size"_a, "fill_value"_a, "dtype"_a, "device"_a = Device{}, py::call_guard<py::gil_scoped_release>());
   method(m, "copy_", &copy_, "self"_a, "src"_a, "non_blocking"_a = false);
   method(m, "fill_", &fill_, "self"_a, "value"_a);
   method(m, "zero_", &zero_, "self"_a);

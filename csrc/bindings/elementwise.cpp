@@ -68,28 +68,32 @@ void bind_arithmetic(py::module_& m) {
   both_names(m, {"div", "divide"}, &div_mode, "input"_a, "other"_a, py::kw_only(), "rounding_mode"_a = py::none());
   both_names(m, {"true_divide"}, [](const Tensor& a, const Tensor& b) { return div(a, b); }, "input"_a, "other"_a);
   both_names(m, {"pow"}, &pow, "input"_a, "exponent"_a);
-  const std::pair<const char*, Binary> others[] = {
-      {"floor_divide", &floor_divide}, {"remainder", &remainder}, {"fmod", &fmod},   {"maximum", &maximum},
-      {"minimum", &minimum},           {"atan2", &atan2}, {"arctan2", &atan2},
-      {"xlogy", &xlogy},               {"hypot", &hypot},         {"copysign", &copysign}};
-  for (const auto& [name, f] : others)
-    both(m, name, f, "input"_a, "other"_a);
+  const std::pair<const char*, Binary> others[] = {{"floor_divide", &floor_divide},
+                                                   {"remainder", &remainder},
+                                                   {"fmod", &fmod},
+                                                   {"maximum", &maximum},
+                                                   {"minimum", &minimum},
+                                                   {"atan2", &atan2},
+                                                   {"arctan2", &atan2},
+                                                   {"xlogy", &xlogy},
+                                                   {"hypot", &hypot},
+                                                   {"copysign", &copysign}};
+  for (const auto& [name, f] : others) both(m, name, f, "input"_a, "other"_a);
 
   methods(m, {"add_"}, &add_, "self"_a, "other"_a, py::kw_only(), "alpha"_a = 1);
   methods(m, {"sub_", "subtract_"}, &sub_, "self"_a, "other"_a, py::kw_only(), "alpha"_a = 1);
   methods(m, {"mul_", "multiply_"}, &mul_, "self"_a, "other"_a);
   methods(m, {"div_", "divide_"}, &div_mode_, "self"_a, "other"_a, py::kw_only(), "rounding_mode"_a = py::none());
   methods(m, {"true_divide_"}, [](const Tensor& x, const Tensor& b) { return div_(x, b); }, "self"_a, "other"_a);
-  const std::pair<const char*, Binary> in_place[] = {{"pow_", &pow},
-                                                     {"floor_divide_", &floor_divide},
-                                                     {"remainder_", &remainder},
-                                                     {"fmod_", &fmod}};
+  const std::pair<const char*, Binary> in_place[] = {
+      {"pow_", &pow}, {"floor_divide_", &floor_divide}, {"remainder_", &remainder}, {"fmod_", &fmod}};
   for (const auto& [name, f] : in_place) {
-    method(m, name,
-           [name = name, f = f](const Tensor& x, const Tensor& b) {
-             return assign_(name, x, [&](const Tensor& t) { return f(t, b); });
-           },
-           "self"_a, "other"_a);
+    method(
+        m, name,
+        [name = name, f = f](const Tensor& x, const Tensor& b) {
+          return assign_(name, x, [&](const Tensor& t) { return f(t, b); });
+        },
+        "self"_a, "other"_a);
   }
 }
 
@@ -107,8 +111,9 @@ void bind_operators(py::module_& m) {
   op(m, "__mod__", &remainder);
   op(m, "__rmod__", [](const Tensor& a, const Tensor& b) { return remainder(b, a); });
   op(m, "__rpow__", [](const Tensor& a, const Tensor& b) { return pow(b, a); });
-  method(m, "__pow__", [](const Tensor& a, const Tensor& b, const py::object&) { return pow(a, b); }, "self"_a,
-         "other"_a.none(false), "modulo"_a = py::none(), py::is_operator());
+  method(
+      m, "__pow__", [](const Tensor& a, const Tensor& b, const py::object&) { return pow(a, b); }, "self"_a,
+      "other"_a.none(false), "modulo"_a = py::none(), py::is_operator());
   op(m, "__iadd__", [](const Tensor& a, const Tensor& b) { return add_(a, b); });
   op(m, "__isub__", [](const Tensor& a, const Tensor& b) { return sub_(a, b); });
   op(m, "__imul__", &mul_);
@@ -129,7 +134,7 @@ void bind_operators(py::module_& m) {
 void bind_comparisons(py::module_& m) {
   const struct {
     std::initializer_list<const char*> names;
-    const char *dunder;
+    const char* dunder;
     BinaryOp op;
   } comparisons[] = {{{"eq"}, "__eq__", BinaryOp::Eq},
                      {{"ne", "not_equal"}, "__ne__", BinaryOp::Ne},
@@ -174,9 +179,9 @@ void bind_unary(py::module_& m) {
   const struct {
     const char* alias;
     UnaryOp op;
-  } aliases[] = {{"negative", UnaryOp::Neg},    {"absolute", UnaryOp::Abs}, {"sgn", UnaryOp::Sign},
-                 {"arcsin", UnaryOp::Asin},     {"arccos", UnaryOp::Acos},  {"arctan", UnaryOp::Atan},
-                 {"arcsinh", UnaryOp::Asinh},   {"arccosh", UnaryOp::Acosh}, {"arctanh", UnaryOp::Atanh},
+  } aliases[] = {{"negative", UnaryOp::Neg},  {"absolute", UnaryOp::Abs},  {"sgn", UnaryOp::Sign},
+                 {"arcsin", UnaryOp::Asin},   {"arccos", UnaryOp::Acos},   {"arctan", UnaryOp::Atan},
+                 {"arcsinh", UnaryOp::Asinh}, {"arccosh", UnaryOp::Acosh}, {"arctanh", UnaryOp::Atanh},
                  {"fix", UnaryOp::Trunc}};
   const auto bind = [&](const char* name, UnaryOp op) {
     both(m, name, [op](const Tensor& x) { return unary(op, x); }, "input"_a);
@@ -191,24 +196,28 @@ void bind_unary(py::module_& m) {
   }
   for (const auto& a : aliases) bind(a.alias, a.op);
   both(m, "round", &round_to, "input"_a, py::kw_only(), "decimals"_a = 0);
-  method(m, "round_",
-         [](const Tensor& x, int decimals) {
-           return assign_("round_", x, [&](const Tensor& t) { return round_to(t, decimals); });
-         },
-         "self"_a, py::kw_only(), "decimals"_a = 0);
+  method(
+      m, "round_",
+      [](const Tensor& x, int decimals) {
+        return assign_("round_", x, [&](const Tensor& t) { return round_to(t, decimals); });
+      },
+      "self"_a, py::kw_only(), "decimals"_a = 0);
   both(m, "logit", &logit_clamped, "input"_a, "eps"_a = py::none());
   both(m, "nan_to_num", &nan_to_num, "input"_a, "nan"_a = 0.0, "posinf"_a = py::none(), "neginf"_a = py::none());
-  method(m, "nan_to_num_",
-         [](const Tensor& x, double nan, const Tensor& posinf, const Tensor& neginf) {
-           return assign_("nan_to_num_", x, [&](const Tensor& t) { return nan_to_num(t, nan, posinf, neginf); });
-         },
-         "self"_a, "nan"_a = 0.0, "posinf"_a = py::none(), "neginf"_a = py::none());
+  method(
+      m, "nan_to_num_",
+      [](const Tensor& x, double nan, const Tensor& posinf, const Tensor& neginf) {
+        return assign_("nan_to_num_", x, [&](const Tensor& t) { return nan_to_num(t, nan, posinf, neginf); });
+      },
+      "self"_a, "nan"_a = 0.0, "posinf"_a = py::none(), "neginf"_a = py::none());
 }
 
 void bind_ternary(py::module_& m) {
   function(m, "where", &where, "condition"_a, "input"_a, "other"_a);
-  method(m, "where", [](const Tensor& x, const Tensor& condition, const Tensor& other) { return where(condition, x, other); },
-         "self"_a, "condition"_a, "other"_a);
+  method(
+      m, "where",
+      [](const Tensor& x, const Tensor& condition, const Tensor& other) { return where(condition, x, other); },
+      "self"_a, "condition"_a, "other"_a);
   both(m, "masked_fill", &masked_fill, "input"_a, "mask"_a, "value"_a);
   both_names(m, {"clamp", "clip"}, &clamp, "input"_a, "min"_a = py::none(), "max"_a = py::none());
   const auto clamp_min = [](const Tensor& x, const Tensor& min) { return clamp(x, min, {}); };

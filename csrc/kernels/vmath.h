@@ -155,7 +155,8 @@ SW_INLINE vfloat erfc_given_exp(vfloat a, vfloat e) {
 }
 // |x| < 0.89: x times a polynomial in x^2, fitted likewise (relative error 7e-8); beyond, 1 - erfc.
 SW_INLINE vfloat verf(vfloat x) {
-  const float c[] = {1.12837917f, -0.376126352f, 0.112837186f, -0.0268607224f, 0.00520443183f, -0.000818262635f, 8.54477896e-05f};
+  const float c[] = {1.12837917f,    -0.376126352f,    0.112837186f,   -0.0268607224f,
+                     0.00520443183f, -0.000818262635f, 8.54477896e-05f};
   const vfloat limit = vset<float>(10.0f), abs = vabs(x);
   const vfloat a = abs > limit ? limit : abs;
   const vfloat z = a * a;
@@ -187,18 +188,18 @@ SW_INLINE NormalDouble vnormal(vdouble x) {
 }
 
 // floor, ceil, trunc and rounding to even, one instruction each where there is one.
-#define SW_ROUNDING(name, function)                                              \
-  template <class V>                                                             \
-  SW_INLINE V name(V x) {                                                        \
-    V y = x;                                                                      \
-    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) {                    \
-      if constexpr (sizeof(x[0]) == 4) {                                         \
-        y[i] = __builtin_##function##f(x[i]);                                    \
-      } else {                                                                   \
-        y[i] = __builtin_##function(x[i]);                                       \
-      }                                                                          \
-    }                                                                            \
-    return y;                                                                    \
+#define SW_ROUNDING(name, function)                           \
+  template <class V>                                          \
+  SW_INLINE V name(V x) {                                     \
+    V y = x;                                                  \
+    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) { \
+      if constexpr (sizeof(x[0]) == 4) {                      \
+        y[i] = __builtin_##function##f(x[i]);                 \
+      } else {                                                \
+        y[i] = __builtin_##function(x[i]);                    \
+      }                                                       \
+    }                                                         \
+    return y;                                                 \
   }
 SW_ROUNDING(vfloor, floor)
 SW_ROUNDING(vceil, ceil)

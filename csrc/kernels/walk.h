@@ -1,9 +1,10 @@
 // How elementwise kernels reach their operands, whatever their strides and dtype.
 //
 // A Walk visits the elements of one operand in the order of the whole operation (the output's memory order), dimensions
-// merged where they can be. run_elementwise cuts that order into chunks; an operand that is dense and of the compute type
-// is used in place, any other is first gathered and converted into a chunk in L1. So a kernel is one loop over dense
-// memory, written for three compute types: float (also for bfloat16), double and int64_t (for all integers and bool).
+// merged where they can be. run_elementwise cuts that order into chunks; an operand that is dense and of the compute
+// type is used in place, any other is first gathered and converted into a chunk in L1. So a kernel is one loop over
+// dense memory, written for three compute types: float (also for bfloat16), double and int64_t (for all integers and
+// bool).
 #pragma once
 #include "core/dtype.h"
 #include "core/parallel.h"
@@ -15,7 +16,7 @@ namespace skipway {
 struct Walk {
   void* data = nullptr;
   DType dtype = DType::Float32;
-  int ndim = 1;  // at least 1
+  int ndim = 1;                                          // at least 1
   int64_t sizes[kMaxDims] = {}, strides[kMaxDims] = {};  // outermost first; strides in elements, 0 where broadcast
   int64_t period = 1;                                    // the elements repeat after so many: 1 for a single number
   bool dense() const { return ndim == 1 && strides[0] == 1; }

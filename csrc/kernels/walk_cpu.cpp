@@ -101,9 +101,8 @@ SW_INLINE void* at(const Walk& w, int64_t pos) { return static_cast<char*>(w.dat
 
 void convert_run(DType to_dtype, void* to, DType from_dtype, const void* from, int64_t n) {
   dispatch_all(to_dtype, [&]<class D>(Type<D>) {
-    dispatch_all(from_dtype, [&]<class S>(Type<S>) {
-      convert_loop(static_cast<D*>(to), static_cast<const S*>(from), n);
-    });
+    dispatch_all(from_dtype,
+                 [&]<class S>(Type<S>) { convert_loop(static_cast<D*>(to), static_cast<const S*>(from), n); });
   });
 }
 

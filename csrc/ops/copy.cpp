@@ -99,8 +99,7 @@ Tensor zero_(const Tensor& x) { return copy_(x, number(0, DType::Int64)); }
 
 Tensor full(const Shape& shape, const Tensor& value, DType dtype, Device device) {
   SW_CHECK_SHAPE(value.dim() == 0, "full: expected fill_value to be a number, got a tensor of ", value.shape());
-  for (int64_t size : shape)
-    SW_CHECK_VALUE(size >= 0, "full: expected sizes of at least 0, got ", shape);
+  for (int64_t size : shape) SW_CHECK_VALUE(size >= 0, "full: expected sizes of at least 0, got ", shape);
   Tensor y = empty(shape, dtype, device);
   copy_into(y, value);
   return y;

@@ -10,8 +10,9 @@ namespace skipway {
 // truncation and bool by != 0; the two may not overlap.
 void copy_into(const Tensor& dst, const Tensor& src);
 
-Tensor contiguous(const Tensor& x);     // x itself when it is dense row-major
-Tensor channels_last(const Tensor& x);  // 3 to 5 dimensions, (N, spatial..., C) in memory; x itself when it is so already
+Tensor contiguous(const Tensor& x);  // x itself when it is dense row-major
+Tensor channels_last(
+    const Tensor& x);  // 3 to 5 dimensions, (N, spatial..., C) in memory; x itself when it is so already
 Tensor to(const Tensor& x, DType dtype);  // x itself when it has that dtype
 Tensor clone(const Tensor& x);            // same layout where x is dense
 

@@ -20,7 +20,8 @@ SW_INLINE void transpose_tile(U* to, int64_t to_stride, const U* from, int64_t f
     for (int64_t c = 0; c < cols; ++c) to[r * to_stride + c] = from[c * from_stride + r];
 }
 
-// to[r * to_stride + c] = from[c * from_stride + r]: reads run along r, writes along c, so both stay within a few lines.
+// to[r * to_stride + c] = from[c * from_stride + r]: reads run along r, writes along c, so both stay within a few
+// lines.
 template <class U>
 void transpose(U* to, int64_t to_stride, const U* from, int64_t from_stride, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r += kTile) {

@@ -100,8 +100,7 @@ struct Middle {
 Tensor sum_run(const Tensor& x, Middle m) {
   Tensor in = x;
   while (true) {
-    const int64_t slice =
-        m.inner == 1 ? 8192 : std::clamp<int64_t>(32768 / std::max<int64_t>(m.inner, 1), 16, 512);
+    const int64_t slice = m.inner == 1 ? 8192 : std::clamp<int64_t>(32768 / std::max<int64_t>(m.inner, 1), 16, 512);
     const int64_t slices = (m.middle + slice - 1) / slice;
     const DType dtype = accumulate_dtype(x.dtype());
     Tensor out = empty({m.outer, slices, m.inner}, dtype, x.device());
@@ -163,7 +162,8 @@ Tensor sum_to(const Tensor& grad, const Shape& shape) {
   while (true) {  // the longest run first: it shrinks the data most
     int longest = -1;
     for (int i = 0; i < int(groups.size()); ++i)
-      if (groups[size_t(i)].summed && (longest < 0 || groups[size_t(i)].size > groups[size_t(longest)].size)) longest = i;
+      if (groups[size_t(i)].summed && (longest < 0 || groups[size_t(i)].size > groups[size_t(longest)].size))
+        longest = i;
     if (longest < 0) break;
     Middle m;
     for (int i = 0; i < int(groups.size()); ++i)

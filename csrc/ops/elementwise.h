@@ -1,6 +1,6 @@
-// Elementwise arithmetic, comparison and mathematics with broadcasting and PyTorch's type promotion; Python numbers come
-// as 0-dim tensors with weak(). Each op keeps the memory layout of its first operand of full shape. The formula of an op
-// stands in its kernel (elementwise_*_cpu.cpp), that of its gradient beside it in elementwise_*.cpp.
+// Elementwise arithmetic, comparison and mathematics with broadcasting and PyTorch's type promotion; Python numbers
+// come as 0-dim tensors with weak(). Each op keeps the memory layout of its first operand of full shape. The formula of
+// an op stands in its kernel (elementwise_*_cpu.cpp), that of its gradient beside it in elementwise_*.cpp.
 #pragma once
 #include <functional>
 #include <string>
@@ -14,9 +14,36 @@ namespace skipway {
 // ---- kernels --------------------------------------------------------------------------------------------------------
 // out = op(a, b), computed in `compute` (Float32, Float64 or Int64), read from and written to any dtype.
 enum class BinaryOp : uint8_t {
-  Add, Sub, RSub, Mul, Div, FloorDiv, TruncDiv, Remainder, Fmod, Pow, Max, Min, Atan2,
-  Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd, LogicalOr, LogicalXor, BitAnd, BitOr, BitXor, LeftShift, RightShift,
-  Xlogy, Hypot, CopySign,
+  Add,
+  Sub,
+  RSub,
+  Mul,
+  Div,
+  FloorDiv,
+  TruncDiv,
+  Remainder,
+  Fmod,
+  Pow,
+  Max,
+  Min,
+  Atan2,
+  Eq,
+  Ne,
+  Lt,
+  Le,
+  Gt,
+  Ge,
+  LogicalAnd,
+  LogicalOr,
+  LogicalXor,
+  BitAnd,
+  BitOr,
+  BitXor,
+  LeftShift,
+  RightShift,
+  Xlogy,
+  Hypot,
+  CopySign,
 };
 struct BinaryArgs {
   BinaryOp op;
@@ -30,9 +57,47 @@ SW_DECLARE_KERNEL(elementwise_binary, BinaryArgs)
 
 // out = op(x). The grad ops take (dy, x) or (dy, y) through elementwise_unary_grad: dx = dy * f'(x).
 enum class UnaryOp : uint8_t {
-  Neg, Abs, Sign, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Sqrt, Rsqrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos,
-  Atan, Sinh, Cosh, Tanh, Sigmoid, Erf, Erfc, Floor, Ceil, Round, Trunc, Frac, IsNan, IsInf, IsFinite, LogicalNot,
-  BitNot, Logit, Asinh, Acosh, Atanh, Erfinv,
+  Neg,
+  Abs,
+  Sign,
+  Exp,
+  Exp2,
+  Expm1,
+  Log,
+  Log2,
+  Log10,
+  Log1p,
+  Sqrt,
+  Rsqrt,
+  Square,
+  Reciprocal,
+  Sin,
+  Cos,
+  Tan,
+  Asin,
+  Acos,
+  Atan,
+  Sinh,
+  Cosh,
+  Tanh,
+  Sigmoid,
+  Erf,
+  Erfc,
+  Floor,
+  Ceil,
+  Round,
+  Trunc,
+  Frac,
+  IsNan,
+  IsInf,
+  IsFinite,
+  LogicalNot,
+  BitNot,
+  Logit,
+  Asinh,
+  Acosh,
+  Atanh,
+  Erfinv,
 };
 struct UnaryArgs {
   UnaryOp op;
@@ -53,7 +118,16 @@ bool unary_saves_output(UnaryOp op);
 // Where: a ? b : c. MaxGrad(g, a, b): g where a > b, g / 2 where a == b, else 0; MinGrad with a < b.
 // PowGradBase(g, a, b) = g b a^(b - 1), PowGradExponent(g, a, y) = g y log(a), DivGradDivisor(g, y, b) = -g y / b.
 enum class TernaryOp : uint8_t {
-  Where, Clamp, Lerp, Addcmul, Addcdiv, MaxGrad, MinGrad, PowGradBase, PowGradExponent, DivGradDivisor,
+  Where,
+  Clamp,
+  Lerp,
+  Addcmul,
+  Addcdiv,
+  MaxGrad,
+  MinGrad,
+  PowGradBase,
+  PowGradExponent,
+  DivGradDivisor,
 };
 struct TernaryArgs {
   TernaryOp op;
@@ -66,7 +140,8 @@ SW_DECLARE_KERNEL(elementwise_ternary, TernaryArgs)
 
 // Sums g over the dimensions in which `shape` was broadcast to g's.
 Tensor sum_to(const Tensor& g, const Shape& shape);
-// One step of it: out[o, s, i] = the sum of in[o, m, i] over the m of slice s, `slice` long; in is (outer, middle, inner).
+// One step of it: out[o, s, i] = the sum of in[o, m, i] over the m of slice s, `slice` long; in is (outer, middle,
+// inner).
 struct SumMiddleArgs {
   int64_t outer, middle, inner, slice;
   DType in_dtype, out_dtype;
@@ -87,15 +162,15 @@ Tensor floor_divide(const Tensor& a, const Tensor& b);
 Tensor remainder(const Tensor& a, const Tensor& b);  // has the divisor's sign
 Tensor fmod(const Tensor& a, const Tensor& b);       // has the dividend's sign
 Tensor pow(const Tensor& a, const Tensor& b);
-Tensor maximum(const Tensor& a, const Tensor& b);    // NaN where either is NaN
+Tensor maximum(const Tensor& a, const Tensor& b);  // NaN where either is NaN
 Tensor minimum(const Tensor& a, const Tensor& b);
 Tensor atan2(const Tensor& a, const Tensor& b);
-Tensor xlogy(const Tensor& a, const Tensor& b);      // a log(b), 0 where a is 0
+Tensor xlogy(const Tensor& a, const Tensor& b);  // a log(b), 0 where a is 0
 Tensor hypot(const Tensor& a, const Tensor& b);
 Tensor copysign(const Tensor& a, const Tensor& b);
-Tensor compare(BinaryOp op, const Tensor& a, const Tensor& b);    // Eq to Ge: bool
-Tensor logical(BinaryOp op, const Tensor& a, const Tensor& b);    // LogicalAnd, LogicalOr, LogicalXor: bool
-Tensor bitwise(BinaryOp op, const Tensor& a, const Tensor& b);    // BitAnd to RightShift: integers and bool
+Tensor compare(BinaryOp op, const Tensor& a, const Tensor& b);  // Eq to Ge: bool
+Tensor logical(BinaryOp op, const Tensor& a, const Tensor& b);  // LogicalAnd, LogicalOr, LogicalXor: bool
+Tensor bitwise(BinaryOp op, const Tensor& a, const Tensor& b);  // BitAnd to RightShift: integers and bool
 
 // ---- ternary --------------------------------------------------------------------------------------------------------
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
@@ -110,7 +185,8 @@ Tensor unary(UnaryOp op, const Tensor& x);
 const char* name_of(UnaryOp op);
 Tensor nan_to_num(const Tensor& x, double nan, const Tensor& posinf, const Tensor& neginf);
 
-// ---- in place: x becomes op(x, ...); x's dtype and shape stay --------------------------------------------------------
+// ---- in place: x becomes op(x, ...); x's dtype and shape stay
+// --------------------------------------------------------
 Tensor add_(const Tensor& x, const Tensor& b, double alpha = 1);
 Tensor sub_(const Tensor& x, const Tensor& b, double alpha = 1);
 Tensor mul_(const Tensor& x, const Tensor& b);

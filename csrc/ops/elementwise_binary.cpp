@@ -146,9 +146,7 @@ Tensor div(const Tensor& a, const Tensor& b, Rounding rounding) {
   if (rounding == Rounding::None) return elementwise::div_into("div", a, b, {});
   return rounded_div("div", rounding == Rounding::Floor ? BinaryOp::FloorDiv : BinaryOp::TruncDiv, a, b);
 }
-Tensor floor_divide(const Tensor& a, const Tensor& b) {
-  return rounded_div("floor_divide", BinaryOp::FloorDiv, a, b);
-}
+Tensor floor_divide(const Tensor& a, const Tensor& b) { return rounded_div("floor_divide", BinaryOp::FloorDiv, a, b); }
 Tensor remainder(const Tensor& a, const Tensor& b) {
   return modulo("remainder", BinaryOp::Remainder, BinaryOp::FloorDiv, a, b);
 }
@@ -180,8 +178,8 @@ Tensor pow(const Tensor& a, const Tensor& b) {
   if (b.weak()) {
     UnaryOp op;
     if (a.dtype() == dtype && simple_power(value_of(b), op, is_floating(dtype))) return unary(op, a);
-    SW_CHECK_VALUE(is_floating(dtype) || value_of(b) >= 0,
-                   "pow: integers cannot be raised to the negative power ", value_of(b), "; use a float");
+    SW_CHECK_VALUE(is_floating(dtype) || value_of(b) >= 0, "pow: integers cannot be raised to the negative power ",
+                   value_of(b), "; use a float");
   }
   const Tensor y = run_binary("pow", BinaryOp::Pow, a, b, dtype, dtype);
   if (!is_floating(dtype)) return y;

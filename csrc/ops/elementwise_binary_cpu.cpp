@@ -5,7 +5,8 @@ namespace skipway {
 namespace SW_ISA {
 namespace {
 
-// ---- one element, where there is no vector form -----------------------------------------------------------------------
+// ---- one element, where there is no vector form
+// -----------------------------------------------------------------------
 SW_INLINE float pow_of(float a, float b) { return ::powf(a, b); }
 SW_INLINE double pow_of(double a, double b) { return ::pow(a, b); }
 SW_INLINE int64_t pow_of(int64_t a, int64_t b) {
@@ -71,10 +72,9 @@ SW_INLINE T xlogy_of(T a, T b) {
 template <class T>
 using Pair = const T* const (&)[2];
 
-#define SW_VECTOR(expression)                                                                                        \
-  return map_wide<T, 2>(o, in, n, [&](typename Wide<T>::vec x, typename Wide<T>::vec y) -> typename Wide<T>::vec { \
-    return expression;                                                                                               \
-  })
+#define SW_VECTOR(expression) \
+  return map_wide<T, 2>(      \
+      o, in, n, [&](typename Wide<T>::vec x, typename Wide<T>::vec y) -> typename Wide<T>::vec { return expression; })
 #define SW_TRUTH(expression) SW_VECTOR((expression) ? one : zero)
 #define SW_SCALAR(expression) return map_scalar<T, 2>(o, in, n, [&](T x, T y) -> T { return expression; })
 

@@ -7,7 +7,8 @@
 
 namespace skipway::elementwise {
 
-// Runs a kernel into `out`, or into a new tensor where `out` is undefined. `common`: the dtype that decides how to compute.
+// Runs a kernel into `out`, or into a new tensor where `out` is undefined. `common`: the dtype that decides how to
+// compute.
 Tensor run_unary(const char* name, UnaryOp op, const Tensor& x, DType common, DType result, const Tensor& out = {});
 Tensor run_binary(const char* name, BinaryOp op, const Tensor& a, const Tensor& b, DType common, DType result,
                   const Tensor& out = {}, double alpha = 1);

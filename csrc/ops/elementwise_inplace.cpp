@@ -26,8 +26,7 @@ Tensor sub_(const Tensor& x, const Tensor& b, double alpha) {
 
 Tensor mul_(const Tensor& x, const Tensor& b) {
   check_all("mul_", {x, b});
-  return in_place("mul_", x, result_type({x, b}),
-                  [&](const Tensor& out) { elementwise::mul_into("mul_", x, b, out); });
+  return in_place("mul_", x, result_type({x, b}), [&](const Tensor& out) { elementwise::mul_into("mul_", x, b, out); });
 }
 
 Tensor div_(const Tensor& x, const Tensor& b, Rounding rounding) {
@@ -41,16 +40,14 @@ Tensor div_(const Tensor& x, const Tensor& b, Rounding rounding) {
 
 Tensor addcmul_(const Tensor& x, const Tensor& a, const Tensor& b, double value) {
   check_all("addcmul_", {x, a, b});
-  return in_place("addcmul_", x, result_type({x, a, b}), [&](const Tensor& out) {
-    elementwise::addc_into(TernaryOp::Addcmul, x, a, b, value, out);
-  });
+  return in_place("addcmul_", x, result_type({x, a, b}),
+                  [&](const Tensor& out) { elementwise::addc_into(TernaryOp::Addcmul, x, a, b, value, out); });
 }
 
 Tensor addcdiv_(const Tensor& x, const Tensor& a, const Tensor& b, double value) {
   check_all("addcdiv_", {x, a, b});
-  return in_place("addcdiv_", x, float_type(result_type({x, a, b})), [&](const Tensor& out) {
-    elementwise::addc_into(TernaryOp::Addcdiv, x, a, b, value, out);
-  });
+  return in_place("addcdiv_", x, float_type(result_type({x, a, b})),
+                  [&](const Tensor& out) { elementwise::addc_into(TernaryOp::Addcdiv, x, a, b, value, out); });
 }
 
 Tensor lerp_(const Tensor& x, const Tensor& end, const Tensor& weight) {

@@ -14,8 +14,7 @@ SW_INLINE void each(T* o, const T* const (&in)[3], int64_t n, const F& f) {
   for (int64_t i = 0; i < n; ++i) o[i] = f(in[0][i], in[1][i], in[2][i]);
 }
 
-#define SW_VECTOR(expression)                    \
-  return map_wide<T, 3>(o, in, n, [&](V x, V y, V z) -> V { return expression; })
+#define SW_VECTOR(expression) return map_wide<T, 3>(o, in, n, [&](V x, V y, V z) -> V { return expression; })
 
 template <class T>
 void float_run(const TernaryArgs& a, T* o, const T* const (&in)[3], int64_t n) {

@@ -4,9 +4,9 @@ namespace skipway {
 namespace {
 
 constexpr const char* kNames[] = {
-    "neg",   "abs",   "sign",  "exp",   "exp2",        "expm1", "log",   "log2", "log10", "log1p",   "sqrt",
-    "rsqrt", "square", "reciprocal", "sin", "cos",     "tan",   "asin",  "acos", "atan",  "sinh",    "cosh",
-    "tanh",  "sigmoid", "erf",  "erfc",  "floor",      "ceil",  "round", "trunc", "frac", "isnan",   "isinf",
+    "neg",      "abs",         "sign",        "exp",   "exp2",  "expm1", "log",   "log2",  "log10", "log1p", "sqrt",
+    "rsqrt",    "square",      "reciprocal",  "sin",   "cos",   "tan",   "asin",  "acos",  "atan",  "sinh",  "cosh",
+    "tanh",     "sigmoid",     "erf",         "erfc",  "floor", "ceil",  "round", "trunc", "frac",  "isnan", "isinf",
     "isfinite", "logical_not", "bitwise_not", "logit", "asinh", "acosh", "atanh", "erfinv"};
 static_assert(sizeof kNames / sizeof *kNames == size_t(UnaryOp::Erfinv) + 1);
 
@@ -87,13 +87,14 @@ Tensor unary_(UnaryOp op, const Tensor& x) {
   const std::string name = std::string(name_of(op)) + "_";
   check_defined(name.c_str(), "input", x);
   const DType result = is_predicate(op) ? x.dtype() : unary_result(op, x);
-  return elementwise::in_place(name.c_str(), x, result, [&](const Tensor& out) { elementwise::unary_into(op, x, out); });
+  return elementwise::in_place(name.c_str(), x, result,
+                               [&](const Tensor& out) { elementwise::unary_into(op, x, out); });
 }
 
 Tensor nan_to_num(const Tensor& x, double nan, const Tensor& posinf, const Tensor& neginf) {
   check_defined("nan_to_num", "input", x);
   if (!is_floating(x.dtype())) return clone(x);
-  const double largest = x.dtype() == DType::Float64    ? 0x1.fffffffffffffp+1023
+  const double largest = x.dtype() == DType::Float64   ? 0x1.fffffffffffffp+1023
                          : x.dtype() == DType::Float32 ? 0x1.fffffep+127
                                                        : 0x1.fep+127;
   const double inf = __builtin_inf();

@@ -9,7 +9,7 @@ constexpr double kLn2 = 0.69314718055994530942, kLn10 = 2.30258509299404568402;
 constexpr double kTwoOverSqrtPi = 1.12837916709551257390;
 
 // The C library's function of T: name_of(float) and name_of(double).
-#define SW_LIBM(name)                                      \
+#define SW_LIBM(name)                                         \
   SW_INLINE float name##_of(float x) { return ::name##f(x); } \
   SW_INLINE double name##_of(double x) { return ::name(x); }
 SW_LIBM(exp2)
@@ -30,8 +30,8 @@ SW_LIBM(erfc)
 SW_LIBM(log)
 #undef SW_LIBM
 
-// The y with erf(y) = x: a start from the approximation of S. Winitzki (2008), then Newton's steps with the second-order
-// correction (Halley), in double.
+// The y with erf(y) = x: a start from the approximation of S. Winitzki (2008), then Newton's steps with the
+// second-order correction (Halley), in double.
 SW_INLINE double erfinv_of(double x) {
   const double a = x < 0 ? -x : x;
   if (!(a < 1)) return a == 1 ? x * __builtin_inf() : __builtin_nan("");

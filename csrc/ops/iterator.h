@@ -17,7 +17,7 @@ class ElementLoop {
   explicit ElementLoop(const Tensor& out);
   Walk walk(const Tensor& operand) const;  // broadcast to out's shape
   int64_t numel() const { return numel_; }
-  int ndim() const { return ndim_; }       // dimensions of size 1 are left out
+  int ndim() const { return ndim_; }  // dimensions of size 1 are left out
   int64_t size(int i) const { return sizes_[i]; }
   void strides_of(const Tensor& operand, int64_t* strides) const;  // ndim() of them, 0 where broadcast
 
@@ -30,8 +30,8 @@ class ElementLoop {
 // `operand` itself, or a copy of it where it shares memory with `out` in another view (x[1:] += x[:-1]).
 Tensor without_overlap(const Tensor& operand, const Tensor& out);
 
-// The dtype of a result, as in PyTorch: tensors with dimensions decide, 0-dim tensors and then Python numbers only where
-// they are of a higher kind (bool < integer < floating).
+// The dtype of a result, as in PyTorch: tensors with dimensions decide, 0-dim tensors and then Python numbers only
+// where they are of a higher kind (bool < integer < floating).
 DType result_type(std::initializer_list<Tensor> operands);
 
 }  // namespace skipway
