@@ -1,0 +1,82 @@
+#include "core/generator.h"
+
+#include <cstring>
+#include <random>
+
+namespace skipway {
+namespace {
+
+constexpr int64_t kStateBytes = 16;
+
+uint64_t entropy() {
+  std::random_device device;
+  return uint64_t(device()) << 32 | device();
+}
+
+}  // namespace
+
+Generator::Generator(Device device) : key_{entropy(), 0}, device_(device) {}
+
+void Generator::manual_seed(uint64_t seed) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  key_ = {seed, 0};
+}
+
+uint64_t Generator::seed() {
+  const uint64_t seed = entropy();
+  manual_seed(seed);
+  return seed;
+}
+
+uint64_t Generator::initial_seed() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return key_.seed;
+}
+
+RngKey Generator::next() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const RngKey key = key_;
+  ++key_.offset;
+  return key;
+}
+
+Tensor Generator::get_state() const {
+  Tensor state = empty({kStateBytes}, DType::UInt8);
+  std::lock_guard<std::mutex> lock(mutex_);
+  uint8_t* bytes = state.data_as<uint8_t>();
+  for (int i = 0; i < 8; ++i) {
+    bytes[i] = uint8_t(key_.seed >> (8 * i));
+    bytes[8 + i] = uint8_t(key_.offset >> (8 * i));
+  }
+  return state;
+}
+
+void Generator::set_state(const Tensor& state) {
+  check_defined("set_state", "new_state", state);
+  SW_CHECK_TYPE(state.dtype() == DType::UInt8, "set_state: expected a uint8 tensor, got ", state.dtype());
+  SW_CHECK_SHAPE(state.dim() == 1 && state.shape()[0] == kStateBytes, "set_state: expected a state of shape (",
+                 kStateBytes, ",), got ", state.shape());
+  RngKey key;
+  const uint8_t* bytes = state.data_as<uint8_t>();
+  const int64_t stride = state.strides()[0];
+  for (int i = 0; i < 8; ++i) {
+    key.seed |= uint64_t(bytes[i * stride]) << (8 * i);
+    key.offset |= uint64_t(bytes[(8 + i) * stride]) << (8 * i);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  key_ = key;
+}
+
+GeneratorPtr Generator::clone() const {
+  auto copy = std::make_shared<Generator>(device_);
+  std::lock_guard<std::mutex> lock(mutex_);
+  copy->key_ = key_;
+  return copy;
+}
+
+const GeneratorPtr& default_generator() {
+  static const GeneratorPtr* generator = new GeneratorPtr(std::make_shared<Generator>());  // outlives every thread
+  return *generator;
+}
+
+}  // namespace skipway
