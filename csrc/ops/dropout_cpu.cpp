@@ -1,0 +1,168 @@
+#include "core/parallel.h"
+#include "kernels/philox.h"
+#include "ops/dropout.h"
+
+namespace skipway {
+namespace SW_ISA {
+namespace {
+
+constexpr int64_t kTask = 16384;         // elements
+constexpr int64_t kTileBytes = 1 << 17;  // keep bytes of one channels-last tile
+
+typedef int8_t vkeep __attribute__((vector_size(kVecBytes / 4)));  // as many bytes as a vfloat has lanes
+typedef int8_t vkeep_double __attribute__((vector_size(kVecBytes / 8)));
+SW_INLINE vint keep_mask(const int8_t* keep, vfloat) { return __builtin_convertvector(load_raw<vkeep>(keep), vint); }
+SW_INLINE vlong keep_mask(const int8_t* keep, vdouble) {
+  return __builtin_convertvector(load_raw<vkeep_double>(keep), vlong);
+}
+
+// keep[0..64) = -1 for the elements of a group of 64 that are kept, 0 for those dropped.
+__attribute__((noinline)) void keep_group(const DropoutArgs& a, int64_t group, int8_t* keep) {
+  uint32_t words[64];
+  philox_group(a.key, uint64_t(group), words);
+  const vuint threshold = vuint{} + uint32_t(a.threshold);
+  const vint any = vint{} - int32_t(a.threshold <= 0xffffffffull);  // p = 1 keeps nothing
+  for (int i = 0; i < 64; i += kVecBytes / 4) {
+    const vint kept = (vint)(load_raw<vuint>(words + i) >= threshold) & any;
+    const vkeep bytes = __builtin_convertvector(kept, vkeep);
+    __builtin_memcpy(keep + i, &bytes, sizeof bytes);
+  }
+}
+
+// The keep bytes of elements [begin, begin + count).
+SW_INLINE void keep_range(const DropoutArgs& a, int64_t begin, int64_t count, int8_t* keep) {
+  int64_t done = 0;
+  while (done < count) {
+    const int64_t e = begin + done, skip = e % 64;
+    const int64_t take = 64 - skip < count - done ? 64 - skip : count - done;
+    if (take == 64) {
+      keep_group(a, e / 64, keep + done);
+    } else {
+      int8_t bytes[64];
+      keep_group(a, e / 64, bytes);
+      __builtin_memcpy(keep + done, bytes + skip, size_t(take));
+    }
+    done += take;
+  }
+}
+
+// y[i] = keep[i] ? x[i] * scale + shift : dropped
+template <class T>
+__attribute__((noinline)) void apply(const DropoutArgs& a, const T* x, T* y, const int8_t* keep, int64_t count) {
+  using L = Lanes<T>;
+  using S = typename L::scalar;
+  const S scale = S(a.scale), shift = S(a.shift), dropped = S(a.dropped);
+  int64_t i = 0;
+  for (; i + L::n <= count; i += L::n) {
+    auto v = vload(x + i) * scale;
+    if (shift != 0) v = v + shift;
+    vstore(y + i, select(keep_mask(keep + i, v), v, vset<T>(dropped)));
+  }
+  for (; i < count; ++i) {
+    S v = S(x[i]) * scale;
+    if (shift != 0) v = v + shift;
+    y[i] = T(keep[i] ? v : dropped);
+  }
+}
+
+template <class T>
+void each_element(const DropoutArgs& a, const T* x, T* y) {
+  const int64_t n = a.images * a.channels * a.spatial;
+  parallel_for(n, kTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += 64) {
+      int8_t keep[64];
+      keep_group(a, i / 64, keep);
+      apply(a, x + i, y + i, keep, end - i < 64 ? end - i : 64);
+    }
+  });
+}
+
+template <class T>
+void each_channel(const DropoutArgs& a, const T* x, T* y) {
+  const int64_t rows = a.images * a.channels, n = a.spatial;
+  parallel_for(rows, n < kTask ? kTask / (n + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
+    int8_t keep[256];
+    for (int64_t row = begin; row < end; ++row) {
+      __builtin_memset(keep, random_u32(a.key, uint64_t(row)) >= a.threshold ? -1 : 0, sizeof keep);
+      for (int64_t i = 0; i < n; i += 256) {
+        apply(a, x + row * n + i, y + row * n + i, keep, n - i < 256 ? n - i : 256);
+      }
+    }
+  });
+}
+
+template <class T>
+void each_channel_last(const DropoutArgs& a, const T* x, T* y) {
+  const int64_t c = a.channels, image = a.spatial * c;
+  const int64_t tile = kTask / c + 1, tiles = (a.spatial + tile - 1) / tile;
+  parallel_tasks(a.images * tiles, [&](int64_t task) {
+    const int64_t n = task / tiles, first = task % tiles * tile;
+    const int64_t last = first + tile < a.spatial ? first + tile : a.spatial;
+    int8_t* keep = static_cast<int8_t*>(thread_scratch(0, size_t(c)));
+    keep_range(a, n * c, c, keep);
+    for (int64_t s = first; s < last; ++s) apply(a, x + n * image + s * c, y + n * image + s * c, keep, c);
+  });
+}
+
+// An 8 x 8 block of bytes, transposed: rows `stride` apart in, `out_stride` apart out.
+__attribute__((noinline)) void transpose_8x8(const int8_t* in, int64_t stride, int8_t* out, int64_t out_stride) {
+  uint64_t r[8];
+  for (int i = 0; i < 8; ++i) __builtin_memcpy(&r[i], in + i * stride, 8);
+  const uint64_t masks[3] = {0x00000000ffffffffull, 0x0000ffff0000ffffull, 0x00ff00ff00ff00ffull};
+  for (int k = 0; k < 3; ++k) {
+    const int half = 4 >> k;
+    for (int i = 0; i < 8; ++i) {
+      if (i & half) continue;
+      const uint64_t a = r[i], b = r[i + half], m = masks[k];
+      r[i] = (a & m) | ((b & m) << (8 * half));
+      r[i + half] = ((a >> (8 * half)) & m) | (b & ~m);
+    }
+  }
+  for (int i = 0; i < 8; ++i) __builtin_memcpy(out + i * out_stride, &r[i], 8);
+}
+
+// Bytes are drawn in logical order, channel by channel, for a tile of positions, and transposed to memory order.
+template <class T>
+void each_element_last(const DropoutArgs& a, const T* x, T* y) {
+  const int64_t c = a.channels, image = a.spatial * c, padded = (c + 7) / 8 * 8;
+  int64_t tile = kTileBytes / c / 64 * 64;
+  if (tile < 64) tile = 64;
+  if (tile > a.spatial) tile = a.spatial;
+  const int64_t tiles = (a.spatial + tile - 1) / tile;
+  parallel_tasks(a.images * tiles, [&](int64_t task) {
+    const int64_t n = task / tiles, first = task % tiles * tile;
+    const int64_t count = a.spatial - first < tile ? a.spatial - first : tile;
+    int8_t* keep = static_cast<int8_t*>(thread_scratch(0, size_t(padded * tile + 8)));
+    int8_t* rows = static_cast<int8_t*>(thread_scratch(1, size_t(padded * 8)));
+    if (count == a.spatial) {
+      keep_range(a, n * image, image, keep);
+    } else {
+      for (int64_t k = 0; k < c; ++k) keep_range(a, n * image + k * a.spatial + first, count, keep + k * count);
+    }
+    for (int64_t s = 0; s < count; s += 8) {
+      for (int64_t k = 0; k < c; k += 8) transpose_8x8(keep + k * count + s, count, rows + k, padded);
+      for (int64_t i = 0; i < 8 && s + i < count; ++i) {
+        const int64_t at = n * image + (first + s + i) * c;
+        apply(a, x + at, y + at, rows + i * padded, c);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void dropout_kernel(const DropoutArgs& a) {
+  if (a.images * a.channels * a.spatial == 0) return;
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const T* x = static_cast<const T*>(a.x);
+    T* y = static_cast<T*>(a.y);
+    if (a.per_channel) {
+      a.channels_last ? each_channel_last(a, x, y) : each_channel(a, x, y);
+    } else {
+      a.channels_last ? each_element_last(a, x, y) : each_element(a, x, y);
+    }
+  });
+}
+
+}  // namespace SW_ISA
+}  // namespace skipway
