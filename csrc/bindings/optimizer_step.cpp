@@ -34,19 +34,20 @@ States of every optimizer have the parameter's shape, and its dtype except that 
       "One step of RMSprop, in place. All states start at zero; grad_avgs is used when centered, momentum_buffers when "
       "momentum != 0 ([] otherwise).");
   const auto adam = [](const char* op, bool decoupled) {
-    return [op, decoupled](const TensorList& params, const TensorList& grads, const TensorList& exp_avgs,
-                           const TensorList& exp_avg_sqs, const TensorList& max_exp_avg_sqs, const Steps& steps,
-                           double lr, double beta1, double beta2, double eps, double weight_decay, bool amsgrad,
-                           bool maximize) {
-      adam_step(op, params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps,
-                {lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, decoupled});
-    };
+    return
+        [op, decoupled](const TensorList& params, const TensorList& grads, const TensorList& exp_avgs,
+                        const TensorList& exp_avg_sqs, const TensorList& max_exp_avg_sqs, const Steps& steps, double lr,
+                        double beta1, double beta2, double eps, double weight_decay, bool amsgrad, bool maximize) {
+          adam_step(op, params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps,
+                    {lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, decoupled});
+        };
   };
-  function(m, "adam_step", adam("adam_step", false), "params"_a, "grads"_a, "exp_avgs"_a, "exp_avg_sqs"_a,
-           "max_exp_avg_sqs"_a, "steps"_a, py::kw_only(), "lr"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
-           "weight_decay"_a = 0.0, "amsgrad"_a = false, "maximize"_a = false,
-           "One step of Adam, in place; weight decay is added to the gradient. States start at zero; max_exp_avg_sqs is "
-           "used with amsgrad ([] otherwise). steps: for each parameter its number of steps, this one included.");
+  function(
+      m, "adam_step", adam("adam_step", false), "params"_a, "grads"_a, "exp_avgs"_a, "exp_avg_sqs"_a,
+      "max_exp_avg_sqs"_a, "steps"_a, py::kw_only(), "lr"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
+      "weight_decay"_a = 0.0, "amsgrad"_a = false, "maximize"_a = false,
+      "One step of Adam, in place; weight decay is added to the gradient. States start at zero; max_exp_avg_sqs is "
+      "used with amsgrad ([] otherwise). steps: for each parameter its number of steps, this one included.");
   function(m, "adamw_step", adam("adamw_step", true), "params"_a, "grads"_a, "exp_avgs"_a, "exp_avg_sqs"_a,
            "max_exp_avg_sqs"_a, "steps"_a, py::kw_only(), "lr"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
            "weight_decay"_a = 0.01, "amsgrad"_a = false, "maximize"_a = false,
@@ -54,9 +55,8 @@ States of every optimizer have the parameter's shape, and its dtype except that 
   function(
       m, "adagrad_step",
       [](const TensorList& params, const TensorList& grads, const TensorList& sums, const Steps& steps, double lr,
-         double lr_decay, double weight_decay, double eps, bool maximize) {
-        adagrad_step(params, grads, sums, steps, {lr, lr_decay, weight_decay, eps, maximize});
-      },
+         double lr_decay, double weight_decay, double eps,
+         bool maximize) { adagrad_step(params, grads, sums, steps, {lr, lr_decay, weight_decay, eps, maximize}); },
       "params"_a, "grads"_a, "state_sums"_a, "steps"_a, py::kw_only(), "lr"_a, "lr_decay"_a = 0.0,
       "weight_decay"_a = 0.0, "eps"_a = 1e-10, "maximize"_a = false,
       "One step of Adagrad, in place. state_sums start at initial_accumulator_value.");

@@ -95,7 +95,8 @@ void def_real(py::module_& m, const char* name, const char* like, const char* wh
 struct IntegerRange {
   int64_t low = 0, high = 0;
 };
-IntegerRange range_of(const char* op, const py::args& args, size_t first, const py::object& low, const py::object& high) {
+IntegerRange range_of(const char* op, const py::args& args, size_t first, const py::object& low,
+                      const py::object& high) {
   const size_t n = args.size() - first;
   SW_CHECK_TYPE(n <= 2, op, ": expected (high) or (low, high) before the size, got ", n, " arguments");
   IntegerRange r;
@@ -188,8 +189,8 @@ std::vector<uint32_t> philox(uint64_t key, uint64_t counter_low, uint64_t counte
 }
 
 void bind_generator(py::module_& m) {
-  py::class_<Generator, GeneratorPtr>(m, "Generator",
-                                      "A source of random numbers (Philox4x32-10): a seed and a count of the ops served.")
+  py::class_<Generator, GeneratorPtr>(
+      m, "Generator", "A source of random numbers (Philox4x32-10): a seed and a count of the ops served.")
       .def(py::init<Device>(), "device"_a = Device{})
       .def(
           "manual_seed",
@@ -216,8 +217,9 @@ void bind_generator(py::module_& m) {
   m.def("seed", [] { return default_generator()->seed(); }, "Seeds the default generator from the system's entropy.");
   m.def("initial_seed", [] { return default_generator()->initial_seed(); }, "The default generator's seed.");
   m.def("get_rng_state", [] { return default_generator()->get_state(); }, "The default generator's state.");
-  m.def("set_rng_state", [](const Tensor& state) { default_generator()->set_state(state); }, "new_state"_a,
-        "Sets the default generator's state.");
+  m.def(
+      "set_rng_state", [](const Tensor& state) { default_generator()->set_state(state); }, "new_state"_a,
+      "Sets the default generator's state.");
   m.def("_philox4x32_10", &philox, "key"_a, "counter_low"_a, "counter_high"_a);
 }
 

@@ -14,11 +14,11 @@ class Generator {
   void manual_seed(uint64_t seed);         // and starts again at offset 0
   uint64_t seed();                         // reseeds from the system's entropy and returns the seed
   uint64_t initial_seed() const;
-  Tensor get_state() const;                // uint8, 16 elements: seed, offset, little-endian
-  void set_state(const Tensor& state);     // throws TypeError, ShapeError
+  Tensor get_state() const;             // uint8, 16 elements: seed, offset, little-endian
+  void set_state(const Tensor& state);  // throws TypeError, ShapeError
   Device device() const { return device_; }
   std::shared_ptr<Generator> clone() const;
-  RngKey next();                           // the key of one op
+  RngKey next();  // the key of one op
 
  private:
   mutable std::mutex mutex_;

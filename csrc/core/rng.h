@@ -1,10 +1,11 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011). A block of four 32-bit words is a function of a key and a 128-bit counter:
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1,
+// 2, 3", SC 2011). A block of four 32-bit words is a function of a key and a 128-bit counter:
 //   key = seed,   counter = (block, offset),   offset = how many random ops the generator served before
 // so an element's value depends on the seed, the op and the element's logical index, and on nothing else.
 //
-// Which words belong to element e: blocks come in groups of 16, and within a group the first word of all 16 blocks serves
-// 16 neighbouring elements, then the second word, and so on. Vectors of any length up to 16 then need no transposition.
+// Which words belong to element e: blocks come in groups of 16, and within a group the first word of all 16 blocks
+// serves 16 neighbouring elements, then the second word, and so on. Vectors of any length up to 16 then need no
+// transposition.
 #pragma once
 #include <cstdint>
 
@@ -55,7 +56,8 @@ SW_INLINE uint64_t random_u64(RngKey key, uint64_t e) {
 SW_INLINE float uniform_float(uint32_t bits) { return float(bits >> 8) * 0x1p-24f; }
 SW_INLINE double uniform_double(uint64_t bits) { return double(bits >> 11) * 0x1p-53; }
 
-// An event of probability p (to 2^-33) happens to an element when its 32 bits are below this: always for 1, never for 0.
+// An event of probability p (to 2^-33) happens to an element when its 32 bits are below this: always for 1, never for
+// 0.
 SW_INLINE uint64_t bernoulli_threshold(double p) { return uint64_t(p * 0x1p32 + 0.5); }
 
 // Uniform in [0, range) from 64 bits; range 0 stands for 2^64.

@@ -1,6 +1,7 @@
 // log, sin and cos made of operations that IEEE 754 rounds exactly, so that every instruction set gives the same bits.
-// Files that include this are compiled with -ffp-contract=off (see CMakeLists.txt): a fused multiply-add rounds once where
-// a multiply and an add round twice. Errors stay below 2 units in the last place on the ranges that random numbers need.
+// Files that include this are compiled with -ffp-contract=off (see CMakeLists.txt): a fused multiply-add rounds once
+// where a multiply and an add round twice. Errors stay below 2 units in the last place on the ranges that random
+// numbers need.
 #pragma once
 #include "kernels/philox.h"
 #include "kernels/simd.h"
@@ -10,9 +11,7 @@ namespace SW_ISA {
 
 SW_INLINE vfloat to_floating(vint x) { return __builtin_convertvector(x, vfloat); }
 // |x| < 2^51, by adding it to the mantissa of 1.5 * 2^52: AVX2 has no conversion from 64-bit integers.
-SW_INLINE vdouble to_floating(vlong x) {
-  return (vdouble)(x + (vlong)(vdouble{} + 0x1.8p52)) - 0x1.8p52;
-}
+SW_INLINE vdouble to_floating(vlong x) { return (vdouble)(x + (vlong)(vdouble{} + 0x1.8p52)) - 0x1.8p52; }
 // 0 <= x < 2^53, exact: the halves sit in the mantissas of 2^52 and 2^84.
 SW_INLINE vdouble to_double(vulong x) {
   const vdouble low = (vdouble)((x & 0xffffffffull) | 0x4330000000000000ull);
@@ -53,10 +52,25 @@ SW_INLINE void exact_sincos(vfloat t, vfloat& sin, vfloat& cos) {
   cos = polynomial(z, c);
 }
 SW_INLINE void exact_sincos(vdouble t, vdouble& sin, vdouble& cos) {
-  const double s[] = {1.,           -1. / 6,         1. / 120,          -1. / 5040,          1. / 362880,
-                      -1. / 39916800, 1. / 6227020800, -1. / 1307674368000, 1. / 355687428096000};
-  const double c[] = {1.,           -1. / 2,         1. / 24,           -1. / 720,           1. / 40320,
-                      -1. / 3628800, 1. / 479001600, -1. / 87178291200, 1. / 20922789888000, -1. / 6402373705728000};
+  const double s[] = {1.,
+                      -1. / 6,
+                      1. / 120,
+                      -1. / 5040,
+                      1. / 362880,
+                      -1. / 39916800,
+                      1. / 6227020800,
+                      -1. / 1307674368000,
+                      1. / 355687428096000};
+  const double c[] = {1.,
+                      -1. / 2,
+                      1. / 24,
+                      -1. / 720,
+                      1. / 40320,
+                      -1. / 3628800,
+                      1. / 479001600,
+                      -1. / 87178291200,
+                      1. / 20922789888000,
+                      -1. / 6402373705728000};
   const vdouble z = t * t;
   sin = t * polynomial(z, s);
   cos = polynomial(z, c);

@@ -28,7 +28,8 @@ SW_INLINE vulong mul_low_halves(vulong a, vulong b) {
 
 // words[16 * w + j] = word w of block 16 * group + j. `stream` picks one of 256 disjoint sets of blocks.
 // Each 64-bit lane holds one 32-bit word; its upper half is garbage between rounds, which the multiplication ignores.
-[[maybe_unused]] static __attribute__((noinline)) void philox_group(RngKey key, uint64_t group, uint32_t* words, uint32_t stream = 0) {
+[[maybe_unused]] static __attribute__((noinline)) void philox_group(RngKey key, uint64_t group, uint32_t* words,
+                                                                    uint32_t stream = 0) {
   constexpr int n = kVecBytes / 8;
   const uint64_t first = group * kPhiloxGroup;
   const vulong m0 = vulong{} + kPhiloxM0, m1 = vulong{} + kPhiloxM1;

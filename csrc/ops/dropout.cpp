@@ -51,7 +51,8 @@ void run(const Tensor& x, const Tensor& y, const Reading& reading, RngKey key, d
   launch(x.device(), dropout_kernel, a);
 }
 
-Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inplace, const Reading& reading, bool alpha) {
+Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inplace, const Reading& reading,
+             bool alpha) {
   check_floating(op, "input", x);
   SW_CHECK_VALUE(p >= 0 && p <= 1, op, ": expected p in [0, 1], got ", p);
   if (!training || p == 0) return x;

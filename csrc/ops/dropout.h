@@ -3,9 +3,9 @@
 //   dropout:  scale = 1 / (1 - p), shift = dropped = 0
 //   alpha dropout keeps mean 0 and variance 1:  with a' = -1.7580993, scale = ((1 - p) (1 + p a'^2))^(-1/2),
 //       shift = -scale a' p, dropped = scale a' + shift
-// p = 1 gives 0 everywhere. An element is dropped when its 32 Philox bits are below p 2^32; the bits belong to its logical
-// index (row-major), or to its (image, channel) for the variants that drop whole channels, so a mask is the same for any
-// memory layout and is never stored: backward draws it again.
+// p = 1 gives 0 everywhere. An element is dropped when its 32 Philox bits are below p 2^32; the bits belong to its
+// logical index (row-major), or to its (image, channel) for the variants that drop whole channels, so a mask is the
+// same for any memory layout and is never stored: backward draws it again.
 #pragma once
 #include "core/rng.h"
 #include "core/tensor.h"
@@ -26,10 +26,10 @@ struct DropoutArgs {
   RngKey key;
   uint64_t threshold;  // up to 2^32
   const void* x;
-  void* y;                             // may be x
-  int64_t images, channels, spatial;   // the logical order of elements
-  bool channels_last;                  // memory order: images, spatial, channels
-  bool per_channel;                    // one draw for each image and channel
+  void* y;                            // may be x
+  int64_t images, channels, spatial;  // the logical order of elements
+  bool channels_last;                 // memory order: images, spatial, channels
+  bool per_channel;                   // one draw for each image and channel
   double scale, shift, dropped;
 };
 SW_DECLARE_KERNEL(dropout_kernel, DropoutArgs)

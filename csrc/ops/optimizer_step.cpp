@@ -85,8 +85,8 @@ class StepBuilder {
 
 template <class List>
 void check_length(const char* op, const char* name, const List& list, const TensorList& params) {
-  SW_CHECK_VALUE(list.size() == params.size(), op, ": expected ", params.size(), " ", name, ", one for each parameter, got ",
-                 list.size());
+  SW_CHECK_VALUE(list.size() == params.size(), op, ": expected ", params.size(), " ", name,
+                 ", one for each parameter, got ", list.size());
 }
 
 void check_step(const char* op, double t) { SW_CHECK_VALUE(t >= 1, op, ": expected steps from 1 on, got ", t); }

@@ -2,11 +2,13 @@
 // weight_decay * p where the decay is not decoupled), all element by element:
 //   SGD (Sutskever et al. 2013):  v = momentum v + (1 - dampening) g (v = g at first);  p -= lr v,
 //       or with Nesterov's momentum  p -= lr (g + momentum v)
-//   RMSprop (Tieleman and Hinton 2012; centered: Graves 2013):  s = alpha s + (1 - alpha) g^2;  a = alpha a + (1 - alpha) g;
-//       u = g / (sqrt(s - a^2) + eps) (a only when centered);  p -= lr u, or with momentum  v = momentum v + u;  p -= lr v
+//   RMSprop (Tieleman and Hinton 2012; centered: Graves 2013):  s = alpha s + (1 - alpha) g^2;  a = alpha a + (1 -
+//   alpha) g;
+//       u = g / (sqrt(s - a^2) + eps) (a only when centered);  p -= lr u, or with momentum  v = momentum v + u;  p -=
+//       lr v
 //   Adam (Kingma and Ba 2015):  m = beta1 m + (1 - beta1) g;  s = beta2 s + (1 - beta2) g^2;
-//       p -= lr / (1 - beta1^t) m / (sqrt(s) / sqrt(1 - beta2^t) + eps);  amsgrad (Reddi et al. 2018): the largest s so far;
-//       AdamW (Loshchilov and Hutter 2019): weight decay decoupled, p *= 1 - lr weight_decay before the step
+//       p -= lr / (1 - beta1^t) m / (sqrt(s) / sqrt(1 - beta2^t) + eps);  amsgrad (Reddi et al. 2018): the largest s so
+//       far; AdamW (Loshchilov and Hutter 2019): weight decay decoupled, p *= 1 - lr weight_decay before the step
 //   Adagrad (Duchi et al. 2011):  s += g^2;  p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)
 //   Adadelta (Zeiler 2012):  s = rho s + (1 - rho) g^2;  u = g sqrt(d + eps) / sqrt(s + eps);
 //       d = rho d + (1 - rho) u^2;  p -= lr u
@@ -20,8 +22,8 @@ namespace skipway {
 
 using TensorList = std::vector<Tensor>;
 
-// Parameters and states change in place; nothing is recorded. A parameter whose gradient is undefined is skipped. States
-// have the parameter's shape and its accumulate_dtype (float32 for bfloat16 parameters). Layouts may differ.
+// Parameters and states change in place; nothing is recorded. A parameter whose gradient is undefined is skipped.
+// States have the parameter's shape and its accumulate_dtype (float32 for bfloat16 parameters). Layouts may differ.
 struct SgdOptions {
   double lr, momentum, dampening, weight_decay;
   bool nesterov, maximize;
@@ -66,7 +68,7 @@ struct StepTensor {
   int64_t numel, first_chunk;
   void* param;
   const void* grad;
-  void* state[3];  // null: not there
+  void* state[3];   // null: not there
   double scale[2];  // numbers that depend on the parameter's step count
 };
 inline constexpr int64_t kStepChunk = 16384;  // elements; chunks of all tensors are numbered through
@@ -83,7 +85,8 @@ struct RmspropArgs {
   RmspropOptions options;
 };
 struct AdamArgs {
-  StepList list;  // state: first moment, second moment, largest second moment; scale: lr / (1 - beta1^t), sqrt(1 - beta2^t)
+  StepList
+      list;  // state: first moment, second moment, largest second moment; scale: lr / (1 - beta1^t), sqrt(1 - beta2^t)
   AdamOptions options;
 };
 struct AdagradArgs {

@@ -150,11 +150,11 @@ Tensor random_(const Tensor& x, int64_t low, int64_t high, const GeneratorPtr& g
   check_defined("random_", "input", x);
   SW_CHECK_VALUE(low < high, "random_: expected from < to, got from=", low, " and to=", high);
   const int64_t first = lowest_integer(x.dtype()), last = int64_t(full_range(x.dtype()) - 1);
-  SW_CHECK_VALUE(low >= first && high - 1 <= last, "random_: integers in [", low, ", ", high, ") do not fit ", x.dtype());
+  SW_CHECK_VALUE(low >= first && high - 1 <= last, "random_: integers in [", low, ", ", high, ") do not fit ",
+                 x.dtype());
   const RngKey key = next_key(generator);
   return fill("random_", x, [&](const Tensor& out) {
-    launch(x.device(), random_integers,
-           {x.dtype(), key, out.data(), x.numel(), low, uint64_t(high) - uint64_t(low)});
+    launch(x.device(), random_integers, {x.dtype(), key, out.data(), x.numel(), low, uint64_t(high) - uint64_t(low)});
   });
 }
 

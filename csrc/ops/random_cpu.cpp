@@ -55,7 +55,7 @@ SW_INLINE void turn(vint bits, vfloat& sin, vfloat& cos) {
 SW_INLINE void turn(vulong bits, vdouble& sin, vdouble& cos) {
   const vulong b = bits >> 11;  // 53 bits
   const vulong quarter = ((b + (1ull << 50)) >> 51) & 3;
-  const vlong rest = (vlong)((b << 13) - (quarter << 62)) >> 13;  // in units of 2^-51 quarter turns
+  const vlong rest = (vlong)(b << 13) >> 13;  // b modulo a quarter turn of 2^51, in [-2^50, 2^50)
   const vdouble t = to_floating(rest) * 0x1.921fb54442d18p-51;
   vdouble s, c;
   exact_sincos(t, s, c);
@@ -100,11 +100,11 @@ SW_INLINE void exponential_group(const uint32_t* words, S* out, S rate) {
 }
 
 // ---- truncated normal -----------------------------------------------------------------------------------------------
-// A standard normal z given a <= z <= b, from uniforms u1 and u2, redrawn until accepted. Three proposals (Robert 1995),
-// each accepted with a probability above 1/4 where it is used:
+// A standard normal z given a <= z <= b, from uniforms u1 and u2, redrawn until accepted. Three proposals (Robert
+// 1995), each accepted with a probability above 1/4 where it is used:
 //   a wide window around 0:   z = Box-Muller,                      accept in [a, b]
-//   a narrow one:             z = a + (b - a) u1,                  accept if 2 log u2 <= m^2 - z^2, m nearest 0 in [a, b]
-//   a tail a > 0:             z = a - log(u1) / k,                 accept if 2 log u2 <= -(z - k)^2 and z <= b
+//   a narrow one:             z = a + (b - a) u1,                  accept if 2 log u2 <= m^2 - z^2, m nearest 0 in [a,
+//   b] a tail a > 0:             z = a - log(u1) / k,                 accept if 2 log u2 <= -(z - k)^2 and z <= b
 // with k = (a + sqrt(a^2 + 4)) / 2. A lower tail is a mirrored upper one.
 enum class Proposal { Normal, Uniform, Tail };
 struct Window {
