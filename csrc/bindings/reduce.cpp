@@ -1,0 +1,116 @@
+#include "ops/reduce.h"
+
+#include "bindings/bindings.h"
+#include "bindings/named.h"
+#include "ops/elementwise.h"
+
+namespace skipway::bindings {
+
+py::object make_named_pair(const NamedPair& p) {
+  // One class per name, made at first use and kept.
+  static PyObject* const classes = PyDict_New();
+  PyObject* type = PyDict_GetItemString(classes, p.name);
+  if (!type) {
+    const py::object made = py::module_::import("collections").attr("namedtuple")(p.name, py::make_tuple(p.first_name, p.second_name));
+    if (PyDict_SetItemString(classes, p.name, made.ptr()) != 0) throw py::error_already_set();
+    type = made.ptr();
+  }
+  return py::handle(type)(p.first, p.second);
+}
+
+namespace {
+
+// numpy's and old PyTorch's unbiased=... beside correction=...
+double correction_of(const std::optional<bool>& unbiased, const std::optional<double>& correction) {
+  SW_CHECK_VALUE(!unbiased || !correction, "expected either unbiased or correction, not both");
+  return correction ? *correction : unbiased ? double(*unbiased) : 1.0;
+}
+
+// x.var(unbiased), x.var(dim, unbiased, keepdim), x.var(dim, correction=..., keepdim=...); likewise std and *_mean.
+template <class Cast, class F>
+void bind_moment(py::module_& m, const char* name, F f, Cast cast) {
+  const auto by_flag = [=](const Tensor& x, bool unbiased) { return cast(f(x, Dims{}, false, double(unbiased))); };
+  const auto by_dims = [=](const Tensor& x, const Dims& dim, bool unbiased, bool keepdim) {
+    return cast(f(x, dim, keepdim, double(unbiased)));
+  };
+  const auto by_correction = [=](const Tensor& x, const Dims& dim, const std::optional<bool>& unbiased,
+                                 const std::optional<double>& correction, bool keepdim) {
+    return cast(f(x, dim, keepdim, correction_of(unbiased, correction)));
+  };
+  function(m, name, by_flag, "input"_a, py::arg("unbiased").noconvert());
+  function(m, name, by_dims, "input"_a, "dim"_a, "unbiased"_a, "keepdim"_a = false);
+  both(m, name, by_correction, "input"_a, "dim"_a = py::none(), py::kw_only(), "unbiased"_a = py::none(),
+       "correction"_a = py::none(), "keepdim"_a = false);
+}
+
+double norm_order(const py::object& p) {
+  if (py::isinstance<py::str>(p)) {
+    const auto name = p.cast<std::string>();
+    SW_CHECK_VALUE(name == "fro", "norm: p must be a number, inf, -inf or 'fro', got '", name, "'");
+    return 2;
+  }
+  return p.is_none() ? 2 : p.cast<double>();
+}
+
+Tensor norm_method(const Tensor& x, const py::object& p, const Dims& dim, bool keepdim, OptionalDType dtype) {
+  const double order = norm_order(p);
+  py::gil_scoped_release release;
+  return norm(x, order, dim, keepdim, dtype);
+}
+
+// max(x), max(x, dim, keepdim), max(x, other)
+template <class All, class Along, class Pairwise>
+void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwise pairwise) {
+  function(m, name, [all](const Tensor& x) { return all(x, {}, false); }, "input"_a);
+  function(m, name, [name, along](const Tensor& x, int64_t dim, bool keepdim) {
+    return values_indices(name, along(x, dim, keepdim));
+  }, "input"_a, py::arg("dim").noconvert(), "keepdim"_a = false);
+  both(m, name, pairwise, "input"_a, "other"_a);
+}
+
+void bind_sums(py::module_& m) {
+  both(m, "sum", &sum, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  both(m, "mean", &mean, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  both(m, "nansum", &nansum, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  both(m, "nanmean", &nanmean, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  both(m, "prod", &prod, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  both(m, "logsumexp", &logsumexp, "input"_a, "dim"_a, "keepdim"_a = false);
+  both(m, "count_nonzero", &count_nonzero, "input"_a, "dim"_a = py::none());
+  both(m, "all", &all, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  both(m, "any", &any, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  both(m, "cumsum", &cumsum, "input"_a, "dim"_a, "dtype"_a = py::none());
+  both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none());
+  m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  add_method("norm", m.attr("norm"));
+}
+
+void bind_extremes(py::module_& m) {
+  bind_extreme(m, "max", &amax, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&max), &maximum);
+  bind_extreme(m, "min", &amin, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&min), &minimum);
+  both(m, "amax", &amax, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
+  both(m, "amin", &amin, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
+  both(m, "aminmax", [](const Tensor& x, const Dims& dim, bool keepdim) {
+    return NamedPair{"aminmax", "min", "max", amin(x, dim, keepdim), amax(x, dim, keepdim)};
+  }, "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false);
+  both(m, "argmax", &argmax, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  both(m, "argmin", &argmin, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  function(m, "median", [](const Tensor& x) { return median(x); }, "input"_a);
+  both(m, "median", [](const Tensor& x, int64_t dim, bool keepdim) {
+    return values_indices("median", median(x, dim, keepdim));
+  }, "input"_a, "dim"_a, "keepdim"_a = false);
+}
+
+}  // namespace
+
+SW_BINDINGS(reduce) {
+  bind_sums(m);
+  bind_extremes(m);
+  const auto same = [](const Tensor& y) { return y; };
+  const auto pair = [](const std::pair<Tensor, Tensor>& y) { return y; };
+  bind_moment(m, "var", &var, same);
+  bind_moment(m, "std", &std, same);
+  bind_moment(m, "var_mean", &var_mean, pair);
+  bind_moment(m, "std_mean", &std_mean, pair);
+}
+
+}  // namespace skipway::bindings

@@ -1,0 +1,167 @@
+#include "ops/shape.h"
+
+#include "bindings/bindings.h"
+#include "ops/index.h"
+
+namespace skipway::bindings {
+namespace {
+
+using Split = std::vector<Tensor> (*)(const Tensor&, const std::vector<int64_t>&, int64_t);
+
+// x.view(2, 3), x.view((2, 3)) and x.view(shape=(2, 3)).
+template <class F>
+void shape_method(py::module_& m, const char* name, const char* keyword, F f) {
+  plain_method(m, name, [name, keyword, f](const Tensor& x, const py::args& args, const py::kwargs& kwargs) {
+    Shape shape;
+    if (args.empty() && kwargs.size() == 1 && kwargs.contains(keyword)) {
+      shape = kwargs[keyword].cast<Shape>();
+    } else {
+      SW_CHECK_TYPE(kwargs.empty(), name, ": unexpected keyword arguments ", py::repr(kwargs).cast<std::string>());
+      shape = shape_from_args(args, name);
+    }
+    py::gil_scoped_release release;
+    return f(x, shape);
+  });
+}
+
+void add_property(const char* name, py::object getter) {
+  const py::object property = py::module_::import("builtins").attr("property")(getter);
+  if (PyObject_SetAttrString(reinterpret_cast<PyObject*>(tensor_type()), name, property.ptr()) != 0) {
+    throw py::error_already_set();
+  }
+}
+
+Tensor squeeze_dims(const Tensor& x, const std::optional<Shape>& dims) { return dims ? squeeze(x, *dims) : squeeze(x); }
+
+// A list of tensors given as one sequence or as separate arguments.
+std::vector<Tensor> tensor_args(const py::args& args, const char* op) {
+  const bool one = args.size() == 1 && (PyTuple_Check(args[0].ptr()) || PyList_Check(args[0].ptr()));
+  std::vector<Tensor> out;
+  for (const py::handle item : one ? py::reinterpret_borrow<py::object>(args[0]) : py::object(args)) {
+    Tensor t;
+    SW_CHECK_TYPE(unwrap(item.ptr(), t), op, ": expected tensors, got ", Py_TYPE(item.ptr())->tp_name);
+    out.push_back(t);
+  }
+  return out;
+}
+
+bool is_xy(const std::string& indexing) {
+  SW_CHECK_VALUE(indexing == "ij" || indexing == "xy", "meshgrid: indexing must be 'ij' or 'xy', got '", indexing, "'");
+  return indexing == "xy";
+}
+
+// In place: x's handle shows another shape of the same memory.
+Tensor become(const Tensor& x, const Tensor& view) {
+  SW_CHECK(!x.requires_grad(), "the shape of a tensor that requires grad cannot be changed in place");
+  x.impl()->shape = view.shape();
+  x.impl()->strides = view.strides();
+  return x;
+}
+
+void bind_dims(py::module_& m) {
+  shape_method(m, "reshape", "shape", &reshape);
+  shape_method(m, "view", "size", &view);
+  shape_method(m, "permute", "dims", &permute);
+  shape_method(m, "expand", "size", &expand);
+  shape_method(m, "broadcast_to", "size", &expand);
+  shape_method(m, "repeat", "repeats", &repeat);
+  shape_method(m, "tile", "dims", &tile);
+  shape_method(m, "flip", "dims", &flip);
+  function(m, "reshape", &reshape, "input"_a, "shape"_a);
+  function(m, "permute", &permute, "input"_a, "dims"_a);
+  function(m, "broadcast_to", &expand, "input"_a, "size"_a);
+  function(m, "tile", &tile, "input"_a, "dims"_a);
+  function(m, "flip", &flip, "input"_a, "dims"_a);
+  both(m, "flatten", &flatten, "input"_a, "start_dim"_a = 0, "end_dim"_a = -1);
+  both(m, "unflatten", &unflatten, "input"_a, "dim"_a, "sizes"_a);
+  both(m, "ravel", [](const Tensor& x) { return reshape(x, {-1}); }, "input"_a);
+  both(m, "squeeze", &squeeze_dims, "input"_a, "dim"_a = py::none());
+  both(m, "unsqueeze", &unsqueeze, "input"_a, "dim"_a);
+  plain_method(m, "squeeze_", [](const Tensor& x, const std::optional<Shape>& dim) { return become(x, squeeze_dims(x, dim)); },
+               "self"_a, "dim"_a = py::none());
+  plain_method(m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a,
+               "dim"_a);
+  for (const char* name : {"transpose", "swapaxes", "swapdims"})
+    both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a);
+  both(m, "t", &t, "input"_a);
+  for (const char* name : {"movedim", "moveaxis"}) both(m, name, &movedim, "input"_a, "source"_a, "destination"_a);
+  plain_method(m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
+  plain_method(m, "reshape_as", [](const Tensor& x, const Tensor& other) { return reshape(x, other.shape()); }, "self"_a,
+               "other"_a);
+  plain_method(m, "expand_as", [](const Tensor& x, const Tensor& other) { return expand(x, other.shape()); }, "self"_a,
+               "other"_a);
+  add_property("T", py::cpp_function(&reverse_dims));
+  add_property("mT", py::cpp_function(&matrix_transpose));
+  both(m, "adjoint", &matrix_transpose, "input"_a);
+  m.def("broadcast_tensors", [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
+  m.def(
+      "meshgrid",
+      [](const py::args& tensors, const std::string& indexing) {
+        return meshgrid(tensor_args(tensors, "meshgrid"), is_xy(indexing));
+      },
+      "indexing"_a = "ij");
+  m.def("broadcast_shapes", [](const py::args& shapes) {
+    Shape out;
+    for (const py::handle s : shapes) out = broadcast_shapes(out, s.cast<Shape>(), "broadcast_shapes");
+    return out;
+  });
+}
+
+// Parts come as tuples, as PyTorch's do.
+py::tuple as_tuple(const std::vector<Tensor>& parts) {
+  py::tuple out(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) out[i] = parts[i];
+  return out;
+}
+
+void bind_parts(py::module_& m) {
+  both(m, "narrow", &narrow, "input"_a, "dim"_a, "start"_a, "length"_a);
+  both(m, "select", &select, "input"_a, "dim"_a, "index"_a);
+  both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1);
+  plain_method(m, "unfold", &unfold, "self"_a, "dimension"_a, "size"_a, "step"_a);
+  both(m, "as_strided",
+       [](const Tensor& x, const Shape& size, const Shape& stride, std::optional<int64_t> offset) {
+         return as_strided(x, size, stride, offset ? *offset : x.offset());
+       },
+       "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
+  const auto split_any = [](const Tensor& x, const py::object& sizes, int64_t dim) {
+    if (PyIndex_Check(sizes.ptr())) return as_tuple(split(x, sizes.cast<int64_t>(), dim));
+    return as_tuple(split(x, sizes.cast<std::vector<int64_t>>(), dim));
+  };
+  m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0);
+  plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
+  const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
+    if (PyIndex_Check(sections.ptr())) return as_tuple(tensor_split(x, sections.cast<int64_t>(), dim));
+    return as_tuple(tensor_split(x, sections.cast<std::vector<int64_t>>(), dim));
+  };
+  m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0);
+  add_method("tensor_split", m.attr("tensor_split"));
+  m.def("chunk", [](const Tensor& x, int64_t chunks, int64_t dim) { return as_tuple(chunk(x, chunks, dim)); }, "input"_a,
+        "chunks"_a, "dim"_a = 0);
+  add_method("chunk", m.attr("chunk"));
+  m.def("unbind", [](const Tensor& x, int64_t dim) { return as_tuple(unbind(x, dim)); }, "input"_a, "dim"_a = 0);
+  add_method("unbind", m.attr("unbind"));
+  both(m, "roll",
+       [](const Tensor& x, const Shape& shifts, const std::optional<Shape>& dims) {
+         return roll(x, shifts, dims.value_or(Shape{}));
+       },
+       "input"_a, "shifts"_a, "dims"_a = py::none());
+  both(m, "repeat_interleave",
+       [](const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim) {
+         check_defined("repeat_interleave", "repeats", repeats);
+         if (!repeats.weak() || repeats.dtype() != DType::Int64) return repeat_interleave(x, repeats, dim);
+         check_defined("repeat_interleave", "input", x);
+         const int64_t n = *repeats.data_as<int64_t>();
+         return dim ? repeat_interleave(x, n, *dim) : repeat_interleave(reshape(x, {-1}), n, 0);
+       },
+       "input"_a, "repeats"_a, "dim"_a = py::none());
+}
+
+}  // namespace
+
+SW_BINDINGS(shape) {
+  bind_dims(m);
+  bind_parts(m);
+}
+
+}  // namespace skipway::bindings

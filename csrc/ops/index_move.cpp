@@ -1,0 +1,232 @@
+#include "ops/index_move.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "autograd/tape.h"
+#include "ops/copy.h"
+#include "ops/shape.h"
+
+namespace skipway {
+namespace {
+
+struct Axis {
+  int64_t size, x, v;
+};
+
+// Sorts by the strides of the values, drops single elements, and joins what is adjacent on both sides.
+int merge_axes(std::vector<Axis> axes, int64_t* sizes, int64_t* sx, int64_t* sv) {
+  std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.v > b.v; });
+  int n = 0;
+  for (const Axis& a : axes) {
+    if (a.size == 1) continue;
+    if (n > 0 && sx[n - 1] == a.x * a.size && sv[n - 1] == a.v * a.size) {
+      sizes[n - 1] *= a.size;
+      sx[n - 1] = a.x;
+      sv[n - 1] = a.v;
+      continue;
+    }
+    sizes[n] = a.size;
+    sx[n] = a.x;
+    sv[n++] = a.v;
+  }
+  return n;
+}
+
+void launch_move(MoveMode mode, const Tensor& x, const Tensor& values, const std::vector<Axis>& kept, int64_t count,
+                 int64_t stride_v, const int64_t* offsets, bool distinct) {
+  MoveArgs args{};
+  args.mode = mode;
+  args.dtype = x.dtype();
+  args.count = count;
+  args.stride_v = stride_v;
+  args.offsets = offsets;
+  args.distinct = distinct;
+  args.x = x.data();
+  args.values = values.data();
+  std::vector<Axis> outer, inner;
+  int64_t n = count;
+  for (const Axis& a : kept) {
+    (a.v > stride_v ? outer : inner).push_back(a);
+    n *= a.size;
+  }
+  if (n == 0) return;
+  args.outer_dims = merge_axes(outer, args.outer_sizes, args.outer_x, args.outer_v);
+  args.inner_dims = merge_axes(inner, args.inner_sizes, args.inner_x, args.inner_v);
+  launch(x.device(), move_elements, args);
+}
+
+std::vector<Axis> axes_of(const Tensor& x, const Tensor& values) {
+  std::vector<Axis> axes;
+  for (int d = 0; d < x.dim(); ++d) axes.push_back({x.shape()[d], x.strides()[d], values.strides()[d]});
+  return axes;
+}
+
+void check_mask_shape(const char* op, const Tensor& x, const Tensor& mask, int at) {
+  SW_CHECK_INDEX(at + mask.dim() <= x.dim(), op, ": too many indices for input of shape ", x.shape());
+  for (int i = 0; i < mask.dim(); ++i) {
+    SW_CHECK_INDEX(mask.shape()[i] == x.shape()[at + i], op, ": the mask of shape ", mask.shape(),
+                   " does not match input of shape ", x.shape(), " at dimension ", at + i, ": expected size ",
+                   x.shape()[at + i], ", got ", mask.shape()[i]);
+  }
+}
+
+}  // namespace
+
+void accumulate_into(const Tensor& dst, const Tensor& src) {
+  const Tensor values = contiguous(src.alias());
+  const int64_t zero = 0;
+  launch_move(MoveMode::Add, dst, values, axes_of(dst, values), 1, std::numeric_limits<int64_t>::max(), &zero, false);
+}
+
+Tensor integer_index(const char* op, const Tensor& index) {
+  check_defined(op, "index", index);
+  SW_CHECK_TYPE(!is_floating(index.dtype()) && index.dtype() != DType::Bool, op,
+                ": expected index to be of an integer dtype, got ", index.dtype());
+  return contiguous(to(index.alias(), DType::Int64));
+}
+
+Positions find_positions(const char* op, const Tensor& x, const Indices& indices) {
+  tape::NoGradGuard no_grad;
+  Positions p;
+  int masks = 0, tensors = 0, groups = 0;
+  bool inside = false;
+  for (const Tensor& index : indices) {
+    const int at = int(p.per_dim.size());
+    if (!index.defined()) {
+      SW_CHECK_INDEX(at < x.dim(), op, ": too many indices for input of shape ", x.shape());
+      p.per_dim.emplace_back();
+      inside = false;
+      continue;
+    }
+    if (!inside && groups++ == 0) p.first = at;
+    inside = true;
+    ++tensors;
+    if (index.dtype() == DType::Bool) {
+      ++masks;
+      check_mask_shape(op, x, index, at);
+      const Tensor found = nonzero(index);
+      for (int i = 0; i < index.dim(); ++i) p.per_dim.push_back(contiguous(select(found, 1, i)));
+    } else {
+      SW_CHECK_INDEX(at < x.dim(), op, ": too many indices for input of shape ", x.shape());
+      p.per_dim.push_back(integer_index(op, index));
+    }
+  }
+  if (groups > 1) p.first = 0;
+  p.distinct = masks == 1 && tensors == 1;
+  for (const Tensor& index : p.per_dim)
+    if (index.defined()) p.shape = broadcast_shapes(p.shape, index.shape(), op);
+  for (Tensor& index : p.per_dim)
+    if (index.defined()) index = contiguous(expand(index, p.shape)).alias();
+  while (int(p.per_dim.size()) < x.dim()) p.per_dim.emplace_back();
+  return p;
+}
+
+Shape indexed_shape(const Shape& x, const Positions& p) {
+  Shape shape;
+  for (int d = 0; d < x.size(); ++d)
+    if (!p.per_dim[size_t(d)].defined()) shape.push_back(x[d]);
+  for (int i = 0; i < p.shape.size(); ++i) shape.insert(p.first + i, p.shape[i]);
+  return shape;
+}
+
+Tensor element_offsets(const char* op, const Shape& shape, const Shape& strides, const Positions& p) {
+  Tensor offsets = zeros({p.shape.numel()}, DType::Int64);
+  int64_t* out = offsets.data_as<int64_t>();
+  for (int d = 0; d < shape.size(); ++d) {
+    const Tensor& index = p.per_dim[size_t(d)];
+    if (!index.defined()) continue;
+    const int64_t *in = index.data_as<int64_t>(), size = shape[d], stride = strides[d];
+    for (int64_t i = 0; i < offsets.numel(); ++i) {
+      const int64_t k = in[i];
+      SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", d, " of size ", size);
+      out[i] += (k < 0 ? k + size : k) * stride;
+    }
+  }
+  return offsets;
+}
+
+namespace {
+// How the dimensions of `values` (indexed_shape) go with those of x. The common dimensions must be one run.
+void move_laid_out(MoveMode mode, const Tensor& x, const Tensor& offsets, const Positions& p, const Tensor& values,
+                   const Shape& strides_v, int64_t stride_v) {
+  std::vector<Axis> kept;
+  for (int d = 0, v = 0; d < x.dim(); ++d) {
+    if (p.per_dim[size_t(d)].defined()) continue;
+    const int at = v < p.first ? v : v + p.shape.size();
+    kept.push_back({x.shape()[d], x.strides()[d], strides_v[at]});
+    ++v;
+  }
+  launch_move(mode, x, values, kept, offsets.numel(), stride_v, offsets.data_as<int64_t>(), p.distinct);
+}
+}  // namespace
+
+void move_at(MoveMode mode, const Tensor& x, const Tensor& offsets, const Positions& p, const Tensor& values) {
+  if (values.numel() == 1) {
+    move_laid_out(mode, x, offsets, p, values, Shape::filled(kMaxDims, 0), 0);
+    return;
+  }
+  const Tensor dense = contiguous(values.alias());
+  const int last = p.first + p.shape.size() - 1;
+  move_laid_out(mode, x, offsets, p, dense, dense.strides(), p.shape.empty() ? x.numel() + 1 : dense.strides()[last]);
+}
+
+Tensor get_at(const Tensor& x, const Tensor& offsets, const Positions& p) {
+  const Shape shape = indexed_shape(x.shape(), p);
+  const int common = p.shape.size();
+  // Rows picked from a tensor in another memory order (images in channels-last) stay in that order.
+  if (common == 1 && shape.size() == x.dim() && x.is_dense() && !x.is_contiguous() && x.numel() > 0) {
+    int order[kMaxDims];
+    for (int i = 0; i < x.dim(); ++i) order[i] = i;
+    std::stable_sort(order, order + x.dim(), [&](int a, int b) { return x.strides()[a] > x.strides()[b]; });
+    Shape strides = Shape::filled(x.dim(), 1);
+    for (int i = x.dim() - 1, step = 0; i >= 0; --i, ++step) {
+      strides[order[i]] = i == x.dim() - 1 ? 1 : strides[order[i + 1]] * std::max<int64_t>(shape[order[i + 1]], 1);
+    }
+    Tensor out = empty_strided(shape, strides, x.dtype(), x.device());
+    move_laid_out(MoveMode::Get, x, offsets, p, out, strides, strides[p.first]);
+    return out;
+  }
+  Tensor out = empty(shape, x.dtype(), x.device());
+  const int64_t stride_v = common ? out.strides()[p.first + common - 1] : std::numeric_limits<int64_t>::max();
+  move_laid_out(MoveMode::Get, x, offsets, p, out, out.strides(), stride_v);
+  return out;
+}
+
+Tensor sum_at(const Shape& shape, const Positions& p, const Tensor& values) {
+  const bool widen = values.dtype() == DType::BFloat16;
+  const Tensor v = widen ? to(values.alias(), DType::Float32) : values;
+  Tensor out = zeros(shape, v.dtype(), v.device());
+  const Tensor offsets = element_offsets("index", shape, out.strides(), p);
+  if (v.numel() > 0) move_at(MoveMode::Add, out, offsets, p, v);
+  return widen ? to(out, DType::BFloat16) : out;
+}
+
+Tensor gather_offsets(const char* op, const Tensor& x, int dim, const Tensor& index) {
+  Tensor offsets = empty({index.numel()}, DType::Int64);
+  const Tensor dense = integer_index(op, index);
+  const int64_t* in = dense.data_as<int64_t>();
+  int64_t* out = offsets.data_as<int64_t>();
+  int64_t at[kMaxDims] = {}, base = 0;
+  const int nd = index.dim();
+  const int64_t size = nd ? x.shape()[dim] : 1, stride = nd ? x.strides()[dim] : 1;
+  for (int64_t i = 0; i < offsets.numel(); ++i) {
+    const int64_t k = in[i];
+    SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", dim, " of size ", size);
+    out[i] = base + (k < 0 ? k + size : k) * stride;
+    for (int d = nd - 1; d >= 0; --d) {
+      const int64_t step = d == dim ? 0 : x.strides()[d];
+      base += step;
+      if (++at[d] < index.shape()[d]) break;
+      base -= step * index.shape()[d];
+      at[d] = 0;
+    }
+  }
+  return offsets;
+}
+
+void move_single(MoveMode mode, const Tensor& x, const Tensor& offsets, const Tensor& values) {
+  launch_move(mode, x, values, {}, offsets.numel(), values.numel() == 1 ? 0 : 1, offsets.data_as<int64_t>(), false);
+}
+
+}  // namespace skipway
