@@ -13,11 +13,12 @@ SW_BINDINGS(concat) {
   function(m, "hstack", &hstack, "tensors"_a);
   function(m, "vstack", &vstack, "tensors"_a);
   function(m, "dstack", &dstack, "tensors"_a);
-  function(m, "pad",
-           [](const Tensor& x, const std::vector<int64_t>& amounts, const std::string& mode, std::optional<double> value) {
-             return pad(x, amounts, mode, value.value_or(0));
-           },
-           "input"_a, "pad"_a, "mode"_a = "constant", "value"_a = py::none());
+  function(
+      m, "pad",
+      [](const Tensor& x, const std::vector<int64_t>& amounts, const std::string& mode, std::optional<double> value) {
+        return pad(x, amounts, mode, value.value_or(0));
+      },
+      "input"_a, "pad"_a, "mode"_a = "constant", "value"_a = py::none());
 }
 
 }  // namespace skipway::bindings

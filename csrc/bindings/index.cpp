@@ -20,9 +20,9 @@ struct Parsed {
 
 struct Item {
   enum Kind { Int, Slice, NewAxis, Ellipsis, Flag, Pick } kind;
-  int64_t value = 0;     // Int, Flag
+  int64_t value = 0;  // Int, Flag
   py::handle slice;
-  Tensor tensor;         // Pick: of at least one dimension
+  Tensor tensor;  // Pick: of at least one dimension
   int consumes() const {
     if (kind == Pick) return tensor.dtype() == DType::Bool ? tensor.dim() : 1;
     return kind == Int || kind == Slice;
@@ -51,7 +51,8 @@ int64_t scalar_value(const Tensor& t) {
 }
 
 Item tensor_item(const Tensor& t) {
-  SW_CHECK_INDEX(!is_floating(t.dtype()), "index: an index tensor must be of an integer dtype or bool, got ", t.dtype());
+  SW_CHECK_INDEX(!is_floating(t.dtype()), "index: an index tensor must be of an integer dtype or bool, got ",
+                 t.dtype());
   if (t.dim() > 0) return {Item::Pick, 0, {}, t};
   return {t.dtype() == DType::Bool ? Item::Flag : Item::Int, scalar_value(t), {}, {}};
 }
@@ -235,16 +236,18 @@ void bind_items(py::module_& m) {
     SW_CHECK_TYPE(x.dim() > 0, "iteration over a 0-d tensor");
     return py::iter(py::cast(unbind(x, 0)));
   });
-  plain_method(m, "index_put_",
-               [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
-                 return index_put_(x, read_indices(indices), values, accumulate);
-               },
-               "self"_a, "indices"_a, "values"_a, "accumulate"_a = false);
-  m.def("index_put",
-        [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
-          return index_put(x, read_indices(indices), values, accumulate);
-        },
-        "input"_a, "indices"_a, "values"_a, "accumulate"_a = false);
+  plain_method(
+      m, "index_put_",
+      [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
+        return index_put_(x, read_indices(indices), values, accumulate);
+      },
+      "self"_a, "indices"_a, "values"_a, "accumulate"_a = false);
+  m.def(
+      "index_put",
+      [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
+        return index_put(x, read_indices(indices), values, accumulate);
+      },
+      "input"_a, "indices"_a, "values"_a, "accumulate"_a = false);
   add_method("index_put", m.attr("index_put"));
 }
 
@@ -253,24 +256,28 @@ void bind_lines(py::module_& m) {
   method(m, "index_add_", &index_add_, "self"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
   method(m, "index_copy_", &index_copy_, "self"_a, "dim"_a, "index"_a, "source"_a);
   method(m, "index_fill_", &index_fill_, "self"_a, "dim"_a, "index"_a, "value"_a);
-  both(m, "index_add",
-       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source, double alpha) {
-         return index_add_(clone(x), dim, index, source, alpha);
-       },
-       "input"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
-  both(m, "index_copy",
-       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
-         return index_copy_(clone(x), dim, index, source);
-       },
-       "input"_a, "dim"_a, "index"_a, "source"_a);
-  both(m, "index_fill",
-       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& value) {
-         return index_fill_(clone(x), dim, index, value);
-       },
-       "input"_a, "dim"_a, "index"_a, "value"_a);
+  both(
+      m, "index_add",
+      [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source, double alpha) {
+        return index_add_(clone(x), dim, index, source, alpha);
+      },
+      "input"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
+  both(
+      m, "index_copy",
+      [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
+        return index_copy_(clone(x), dim, index, source);
+      },
+      "input"_a, "dim"_a, "index"_a, "source"_a);
+  both(
+      m, "index_fill",
+      [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& value) {
+        return index_fill_(clone(x), dim, index, value);
+      },
+      "input"_a, "dim"_a, "index"_a, "value"_a);
   both(m, "gather", &gather, "input"_a, "dim"_a, "index"_a);
-  both(m, "take_along_dim", [](const Tensor& x, const Tensor& index, int64_t dim) { return gather(x, dim, index); },
-       "input"_a, "indices"_a, "dim"_a);
+  both(
+      m, "take_along_dim", [](const Tensor& x, const Tensor& index, int64_t dim) { return gather(x, dim, index); },
+      "input"_a, "indices"_a, "dim"_a);
   for (const char* source : {"src", "value"}) {
     both(m, "scatter", &scatter, "input"_a, "dim"_a, "index"_a, py::arg(source));
   }
@@ -281,9 +288,12 @@ void bind_lines(py::module_& m) {
   add_method("scatter_", m.attr("_scatter_"));
   both(m, "take", &take, "input"_a, "index"_a);
   both(m, "masked_select", &masked_select, "input"_a, "mask"_a);
-  function(m, "embedding", [](const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx) {
-    return embedding(weight, index, padding_idx);
-  }, "input"_a, "weight"_a, "padding_idx"_a = py::none());
+  function(
+      m, "embedding",
+      [](const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx) {
+        return embedding(weight, index, padding_idx);
+      },
+      "input"_a, "weight"_a, "padding_idx"_a = py::none());
 }
 
 }  // namespace
@@ -301,9 +311,10 @@ SW_BINDINGS(index) {
   both(m, "diag", &diag, "input"_a, "diagonal"_a = 0);
   both(m, "diag_embed", &diag_embed, "input"_a, "offset"_a = 0);
   both(m, "bincount", &bincount, "input"_a, "weights"_a = py::none(), "minlength"_a = 0);
-  function(m, "searchsorted", [](const Tensor& sorted, const Tensor& values, bool right) {
-    return searchsorted(sorted, values, right);
-  }, "sorted_sequence"_a, "input"_a, py::kw_only(), "right"_a = false);
+  function(
+      m, "searchsorted",
+      [](const Tensor& sorted, const Tensor& values, bool right) { return searchsorted(sorted, values, right); },
+      "sorted_sequence"_a, "input"_a, py::kw_only(), "right"_a = false);
 }
 
 }  // namespace skipway::bindings

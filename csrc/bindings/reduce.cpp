@@ -11,7 +11,8 @@ py::object make_named_pair(const NamedPair& p) {
   static PyObject* const classes = PyDict_New();
   PyObject* type = PyDict_GetItemString(classes, p.name);
   if (!type) {
-    const py::object made = py::module_::import("collections").attr("namedtuple")(p.name, py::make_tuple(p.first_name, p.second_name));
+    const py::object made =
+        py::module_::import("collections").attr("namedtuple")(p.name, py::make_tuple(p.first_name, p.second_name));
     if (PyDict_SetItemString(classes, p.name, made.ptr()) != 0) throw py::error_already_set();
     type = made.ptr();
   }
@@ -62,9 +63,12 @@ Tensor norm_method(const Tensor& x, const py::object& p, const Dims& dim, bool k
 template <class All, class Along, class Pairwise>
 void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwise pairwise) {
   function(m, name, [all](const Tensor& x) { return all(x, {}, false); }, "input"_a);
-  function(m, name, [name, along](const Tensor& x, int64_t dim, bool keepdim) {
-    return values_indices(name, along(x, dim, keepdim));
-  }, "input"_a, py::arg("dim").noconvert(), "keepdim"_a = false);
+  function(
+      m, name,
+      [name, along](const Tensor& x, int64_t dim, bool keepdim) {
+        return values_indices(name, along(x, dim, keepdim));
+      },
+      "input"_a, py::arg("dim").noconvert(), "keepdim"_a = false);
   both(m, name, pairwise, "input"_a, "other"_a);
 }
 
@@ -80,24 +84,31 @@ void bind_sums(py::module_& m) {
   both(m, "any", &any, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
   both(m, "cumsum", &cumsum, "input"_a, "dim"_a, "dtype"_a = py::none());
   both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none());
-  m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false,
+        "dtype"_a = py::none());
   add_method("norm", m.attr("norm"));
 }
 
 void bind_extremes(py::module_& m) {
-  bind_extreme(m, "max", &amax, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&max), &maximum);
-  bind_extreme(m, "min", &amin, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&min), &minimum);
+  bind_extreme(m, "max", &amax, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&max),
+               &maximum);
+  bind_extreme(m, "min", &amin, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&min),
+               &minimum);
   both(m, "amax", &amax, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
   both(m, "amin", &amin, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
-  both(m, "aminmax", [](const Tensor& x, const Dims& dim, bool keepdim) {
-    return NamedPair{"aminmax", "min", "max", amin(x, dim, keepdim), amax(x, dim, keepdim)};
-  }, "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false);
+  both(
+      m, "aminmax",
+      [](const Tensor& x, const Dims& dim, bool keepdim) {
+        return NamedPair{"aminmax", "min", "max", amin(x, dim, keepdim), amax(x, dim, keepdim)};
+      },
+      "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false);
   both(m, "argmax", &argmax, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
   both(m, "argmin", &argmin, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
   function(m, "median", [](const Tensor& x) { return median(x); }, "input"_a);
-  both(m, "median", [](const Tensor& x, int64_t dim, bool keepdim) {
-    return values_indices("median", median(x, dim, keepdim));
-  }, "input"_a, "dim"_a, "keepdim"_a = false);
+  both(
+      m, "median",
+      [](const Tensor& x, int64_t dim, bool keepdim) { return values_indices("median", median(x, dim, keepdim)); },
+      "input"_a, "dim"_a, "keepdim"_a = false);
 }
 
 }  // namespace

@@ -77,23 +77,28 @@ void bind_dims(py::module_& m) {
   both(m, "ravel", [](const Tensor& x) { return reshape(x, {-1}); }, "input"_a);
   both(m, "squeeze", &squeeze_dims, "input"_a, "dim"_a = py::none());
   both(m, "unsqueeze", &unsqueeze, "input"_a, "dim"_a);
-  plain_method(m, "squeeze_", [](const Tensor& x, const std::optional<Shape>& dim) { return become(x, squeeze_dims(x, dim)); },
-               "self"_a, "dim"_a = py::none());
-  plain_method(m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a,
-               "dim"_a);
+  plain_method(
+      m, "squeeze_", [](const Tensor& x, const std::optional<Shape>& dim) { return become(x, squeeze_dims(x, dim)); },
+      "self"_a, "dim"_a = py::none());
+  plain_method(
+      m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a, "dim"_a);
   for (const char* name : {"transpose", "swapaxes", "swapdims"})
     both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a);
   both(m, "t", &t, "input"_a);
   for (const char* name : {"movedim", "moveaxis"}) both(m, name, &movedim, "input"_a, "source"_a, "destination"_a);
-  plain_method(m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
-  plain_method(m, "reshape_as", [](const Tensor& x, const Tensor& other) { return reshape(x, other.shape()); }, "self"_a,
-               "other"_a);
-  plain_method(m, "expand_as", [](const Tensor& x, const Tensor& other) { return expand(x, other.shape()); }, "self"_a,
-               "other"_a);
+  plain_method(
+      m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
+  plain_method(
+      m, "reshape_as", [](const Tensor& x, const Tensor& other) { return reshape(x, other.shape()); }, "self"_a,
+      "other"_a);
+  plain_method(
+      m, "expand_as", [](const Tensor& x, const Tensor& other) { return expand(x, other.shape()); }, "self"_a,
+      "other"_a);
   add_property("T", py::cpp_function(&reverse_dims));
   add_property("mT", py::cpp_function(&matrix_transpose));
   both(m, "adjoint", &matrix_transpose, "input"_a);
-  m.def("broadcast_tensors", [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
+  m.def("broadcast_tensors",
+        [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
   m.def(
       "meshgrid",
       [](const py::args& tensors, const std::string& indexing) {
@@ -119,11 +124,12 @@ void bind_parts(py::module_& m) {
   both(m, "select", &select, "input"_a, "dim"_a, "index"_a);
   both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1);
   plain_method(m, "unfold", &unfold, "self"_a, "dimension"_a, "size"_a, "step"_a);
-  both(m, "as_strided",
-       [](const Tensor& x, const Shape& size, const Shape& stride, std::optional<int64_t> offset) {
-         return as_strided(x, size, stride, offset ? *offset : x.offset());
-       },
-       "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
+  both(
+      m, "as_strided",
+      [](const Tensor& x, const Shape& size, const Shape& stride, std::optional<int64_t> offset) {
+        return as_strided(x, size, stride, offset ? *offset : x.offset());
+      },
+      "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
   const auto split_any = [](const Tensor& x, const py::object& sizes, int64_t dim) {
     if (PyIndex_Check(sizes.ptr())) return as_tuple(split(x, sizes.cast<int64_t>(), dim));
     return as_tuple(split(x, sizes.cast<std::vector<int64_t>>(), dim));
@@ -136,25 +142,28 @@ void bind_parts(py::module_& m) {
   };
   m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0);
   add_method("tensor_split", m.attr("tensor_split"));
-  m.def("chunk", [](const Tensor& x, int64_t chunks, int64_t dim) { return as_tuple(chunk(x, chunks, dim)); }, "input"_a,
-        "chunks"_a, "dim"_a = 0);
+  m.def(
+      "chunk", [](const Tensor& x, int64_t chunks, int64_t dim) { return as_tuple(chunk(x, chunks, dim)); }, "input"_a,
+      "chunks"_a, "dim"_a = 0);
   add_method("chunk", m.attr("chunk"));
   m.def("unbind", [](const Tensor& x, int64_t dim) { return as_tuple(unbind(x, dim)); }, "input"_a, "dim"_a = 0);
   add_method("unbind", m.attr("unbind"));
-  both(m, "roll",
-       [](const Tensor& x, const Shape& shifts, const std::optional<Shape>& dims) {
-         return roll(x, shifts, dims.value_or(Shape{}));
-       },
-       "input"_a, "shifts"_a, "dims"_a = py::none());
-  both(m, "repeat_interleave",
-       [](const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim) {
-         check_defined("repeat_interleave", "repeats", repeats);
-         if (!repeats.weak() || repeats.dtype() != DType::Int64) return repeat_interleave(x, repeats, dim);
-         check_defined("repeat_interleave", "input", x);
-         const int64_t n = *repeats.data_as<int64_t>();
-         return dim ? repeat_interleave(x, n, *dim) : repeat_interleave(reshape(x, {-1}), n, 0);
-       },
-       "input"_a, "repeats"_a, "dim"_a = py::none());
+  both(
+      m, "roll",
+      [](const Tensor& x, const Shape& shifts, const std::optional<Shape>& dims) {
+        return roll(x, shifts, dims.value_or(Shape{}));
+      },
+      "input"_a, "shifts"_a, "dims"_a = py::none());
+  both(
+      m, "repeat_interleave",
+      [](const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim) {
+        check_defined("repeat_interleave", "repeats", repeats);
+        if (!repeats.weak() || repeats.dtype() != DType::Int64) return repeat_interleave(x, repeats, dim);
+        check_defined("repeat_interleave", "input", x);
+        const int64_t n = *repeats.data_as<int64_t>();
+        return dim ? repeat_interleave(x, n, *dim) : repeat_interleave(reshape(x, {-1}), n, 0);
+      },
+      "input"_a, "repeats"_a, "dim"_a = py::none());
 }
 
 }  // namespace

@@ -157,7 +157,8 @@ Tensor pad_constant(const Tensor& x, const Amounts& a, const Shape& shape, doubl
     tape::NoGradGuard no_grad;
     copy_into(y, full({}, value, x.dtype()));
     bool whole = true;  // a crop beyond the tensor leaves nothing of it
-    for (int d = 0; d < x.dim(); ++d) whole = whole && x.shape()[d] + (a.before[d] < 0 ? a.before[d] : 0) + (a.after[d] < 0 ? a.after[d] : 0) >= 0;
+    for (int d = 0; d < x.dim(); ++d)
+      whole = whole && x.shape()[d] + (a.before[d] < 0 ? a.before[d] : 0) + (a.after[d] < 0 ? a.after[d] : 0) >= 0;
     SW_CHECK_VALUE(whole, "pad: negative amounts crop more than input of shape ", x.shape(), " has");
     copy_into(common_part(y.alias(), a, x.shape(), true), common_part(x.alias(), a, x.shape(), false));
   }

@@ -42,10 +42,9 @@ Tensor index_as(const char* name, const Tensor& x, const Indices& indices) {
   const Positions p = find_positions(name, x, indices);
   Tensor y = get_at(x, element_offsets(name, x.shape(), x.strides(), p), p);
   if (!is_floating(x.dtype())) return y;
-  tape::record(name, std::vector<Tensor>{y}, {x}, saved_indices(p),
-               [at = Placement(x.shape(), p)](tape::Backward& b) {
-                 b.give(0, sum_at(at.from, at.restore(b, 0), b.grad()));
-               });
+  tape::record(name, std::vector<Tensor>{y}, {x}, saved_indices(p), [at = Placement(x.shape(), p)](tape::Backward& b) {
+    b.give(0, sum_at(at.from, at.restore(b, 0), b.grad()));
+  });
   return y;
 }
 

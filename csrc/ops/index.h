@@ -8,8 +8,8 @@
 
 namespace skipway {
 
-// dst += src, of the same shape and dtype; not on the tape. Elements of dst that share memory receive all their addends,
-// in row-major order.
+// dst += src, of the same shape and dtype; not on the tape. Elements of dst that share memory receive all their
+// addends, in row-major order.
 void accumulate_into(const Tensor& dst, const Tensor& src);
 
 // x[indices[0], indices[1], ...] with undefined entries for whole dimensions. Indices are integers (negative ones count

@@ -60,8 +60,7 @@ Tensor scatter_into(const char* op, bool add, const Tensor& x, int64_t dim, cons
   const Tensor saved_index = integer_index(op, index);
   {
     tape::NoGradGuard no_grad;
-    raw_scatter(op, add, x.alias(), d, saved_index,
-                source.storage() == x.storage() ? clone(source.alias()) : source);
+    raw_scatter(op, add, x.alias(), d, saved_index, source.storage() == x.storage() ? clone(source.alias()) : source);
   }
   Tensor result = x.alias();
   if (is_floating(x.dtype())) {
@@ -176,9 +175,8 @@ Tensor triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal) {
                 static_cast<const char*>(in.data()) + (r * cols + begin) * size, size_t((end - begin) * size));
   }
   if (!is_floating(x.dtype())) return y;
-  tape::record(op, {y}, {x}, {}, [op, lower, diagonal](tape::Backward& b) {
-    b.give(0, triangle(op, lower, b.grad(), diagonal));
-  });
+  tape::record(op, {y}, {x}, {},
+               [op, lower, diagonal](tape::Backward& b) { b.give(0, triangle(op, lower, b.grad(), diagonal)); });
   return y;
 }
 }  // namespace
@@ -239,7 +237,8 @@ Tensor bincount(const Tensor& x, const Tensor& weights, int64_t minlength) {
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
   check_defined("searchsorted", "sorted_sequence", sorted);
   check_defined("searchsorted", "input", values);
-  SW_CHECK_SHAPE(sorted.dim() == 1, "searchsorted: expected sorted_sequence of 1 dimension, got shape ", sorted.shape());
+  SW_CHECK_SHAPE(sorted.dim() == 1, "searchsorted: expected sorted_sequence of 1 dimension, got shape ",
+                 sorted.shape());
   const Tensor s = contiguous(to(sorted.alias(), DType::Float64)), v = contiguous(to(values.alias(), DType::Float64));
   Tensor out = empty(values.shape(), DType::Int64);
   const double *p = s.data_as<double>(), *q = v.data_as<double>();

@@ -139,7 +139,8 @@ Tensor element_offsets(const char* op, const Shape& shape, const Shape& strides,
     const int64_t *in = index.data_as<int64_t>(), size = shape[d], stride = strides[d];
     for (int64_t i = 0; i < offsets.numel(); ++i) {
       const int64_t k = in[i];
-      SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", d, " of size ", size);
+      SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", d, " of size ",
+                     size);
       out[i] += (k < 0 ? k + size : k) * stride;
     }
   }
@@ -212,7 +213,8 @@ Tensor gather_offsets(const char* op, const Tensor& x, int dim, const Tensor& in
   const int64_t size = nd ? x.shape()[dim] : 1, stride = nd ? x.strides()[dim] : 1;
   for (int64_t i = 0; i < offsets.numel(); ++i) {
     const int64_t k = in[i];
-    SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", dim, " of size ", size);
+    SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", dim, " of size ",
+                   size);
     out[i] = base + (k < 0 ? k + size : k) * stride;
     for (int d = nd - 1; d >= 0; --d) {
       const int64_t step = d == dim ? 0 : x.strides()[d];

@@ -8,17 +8,17 @@ namespace skipway {
 // (undefined: the whole dimension), all of shape `shape` and contiguous int64.
 struct Positions {
   Indices per_dim;
-  Shape shape;             // of the common dimensions
-  int first = 0;           // where they stand in the result
-  bool distinct = false;   // from a single mask: no position occurs twice
+  Shape shape;            // of the common dimensions
+  int first = 0;          // where they stand in the result
+  bool distinct = false;  // from a single mask: no position occurs twice
 };
 Positions find_positions(const char* op, const Tensor& x, const Indices& indices);
 Shape indexed_shape(const Shape& x, const Positions& p);
 // Element offsets into a tensor of these sizes and strides; throws IndexError for those out of range.
 Tensor element_offsets(const char* op, const Shape& shape, const Shape& strides, const Positions& p);
 
-// Get: values = x at the positions. Put, Add: the other way. `values` has indexed_shape and x's dtype (or one element, for
-// Put). Not on the tape.
+// Get: values = x at the positions. Put, Add: the other way. `values` has indexed_shape and x's dtype (or one element,
+// for Put). Not on the tape.
 void move_at(MoveMode mode, const Tensor& x, const Tensor& offsets, const Positions& p, const Tensor& values);
 Tensor get_at(const Tensor& x, const Tensor& offsets, const Positions& p);
 // Zeros of `shape` with `values` added at the positions: the gradient of get_at. bfloat16 adds in float32.

@@ -108,8 +108,12 @@ Tensor prod(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType d
   return y;
 }
 
-Tensor amax(const Tensor& x, const Dims& dims, bool keepdim) { return extreme("amax", ReduceOp::Max, x, dims, keepdim); }
-Tensor amin(const Tensor& x, const Dims& dims, bool keepdim) { return extreme("amin", ReduceOp::Min, x, dims, keepdim); }
+Tensor amax(const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme("amax", ReduceOp::Max, x, dims, keepdim);
+}
+Tensor amin(const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme("amin", ReduceOp::Min, x, dims, keepdim);
+}
 
 Tensor count_nonzero(const Tensor& x, const Dims& dims) {
   const uint32_t mask = reduce_mask("count_nonzero", x, dims);

@@ -1,8 +1,8 @@
 // Reductions over any set of dimensions.
 //   sum, mean, prod, amax, amin, var, std, norm: y[o, i] = f(x[o, 0, i], ..., x[o, n-1, i])
 // The op layer brings x to that form, (outer, n, inner) dense in memory; `dims` absent or empty means all dimensions.
-// Floating sums are pairwise over short blocks, in float32 for bfloat16 and in the input's own type else: the error grows
-// with log n. Work is cut by shape alone, so the bits do not depend on the number of threads.
+// Floating sums are pairwise over short blocks, in float32 for bfloat16 and in the input's own type else: the error
+// grows with log n. Work is cut by shape alone, so the bits do not depend on the number of threads.
 #pragma once
 #include <optional>
 #include <utility>
@@ -25,7 +25,8 @@ Tensor count_nonzero(const Tensor& x, const Dims& dims = {});
 Tensor all(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 Tensor any(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 
-// Two passes: sum((x - mean)^2) / max(n - correction, 0); the mean itself is refined once, so that constants have variance 0.
+// Two passes: sum((x - mean)^2) / max(n - correction, 0); the mean itself is refined once, so that constants have
+// variance 0.
 Tensor var(const Tensor& x, const Dims& dims = {}, bool keepdim = false, double correction = 1);
 Tensor std(const Tensor& x, const Dims& dims = {}, bool keepdim = false, double correction = 1);
 std::pair<Tensor, Tensor> var_mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false, double correction = 1);
@@ -58,7 +59,7 @@ enum class ReduceOp : uint8_t { Sum, SumSquares, Prod, Max, Min, CountNonzero };
 struct ReduceArgs {
   ReduceGeometry g;
   ReduceOp op;
-  DType dtype, out;    // out: dtype or acc; int64 for CountNonzero
+  DType dtype, out;  // out: dtype or acc; int64 for CountNonzero
   const void* x;
   const void* center;  // null, or acc [outer][inner]: subtracted from each element (floating Sum and SumSquares)
   void* y;             // [outer][inner]
@@ -74,7 +75,8 @@ struct ArgReduceArgs {
   void* values;      // dtype [outer][inner], or null
   int64_t* indices;  // [outer][inner]
 };
-// dx = factor * dy / stat * (x - center); 0 where stat is 0. dy, stat, center: acc [outer][inner]; the last two may be null.
+// dx = factor * dy / stat * (x - center); 0 where stat is 0. dy, stat, center: acc [outer][inner]; the last two may be
+// null.
 struct CenteredGradArgs {
   ReduceGeometry g;
   DType dtype;

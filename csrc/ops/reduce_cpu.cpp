@@ -80,45 +80,71 @@ struct Sum {
   using Merge = Sum;
   static constexpr bool centered = true;
   template <class A>
-  SW_INLINE static constexpr A start() { return A(0); }
+  SW_INLINE static constexpr A start() {
+    return A(0);
+  }
   template <class V>
-  SW_INLINE static V step(V a, V x) { return a + x; }
+  SW_INLINE static V step(V a, V x) {
+    return a + x;
+  }
   template <class V>
-  SW_INLINE static V merge(V a, V b) { return a + b; }
+  SW_INLINE static V merge(V a, V b) {
+    return a + b;
+  }
 };
 struct SumSquares : Sum {
   template <class V>
-  SW_INLINE static V step(V a, V x) { return a + x * x; }
+  SW_INLINE static V step(V a, V x) {
+    return a + x * x;
+  }
 };
 struct Prod {
   using Merge = Prod;
   static constexpr bool centered = false;
   template <class A>
-  SW_INLINE static constexpr A start() { return A(1); }
+  SW_INLINE static constexpr A start() {
+    return A(1);
+  }
   template <class V>
-  SW_INLINE static V step(V a, V x) { return V(a * x); }
+  SW_INLINE static V step(V a, V x) {
+    return V(a * x);
+  }
   template <class V>
-  SW_INLINE static V merge(V a, V b) { return V(a * b); }
+  SW_INLINE static V merge(V a, V b) {
+    return V(a * b);
+  }
 };
 struct Max {
   using Merge = Max;
   static constexpr bool centered = false;
   template <class A>
-  SW_INLINE static constexpr A start() { return lowest<A>(); }
+  SW_INLINE static constexpr A start() {
+    return lowest<A>();
+  }
   template <class V>
-  SW_INLINE static V step(V a, V x) { return vmax(a, x); }
+  SW_INLINE static V step(V a, V x) {
+    return vmax(a, x);
+  }
   template <class V>
-  SW_INLINE static V merge(V a, V b) { return vmax(a, b); }
+  SW_INLINE static V merge(V a, V b) {
+    return vmax(a, b);
+  }
 };
 struct Min {
   using Merge = Min;
   static constexpr bool centered = false;
   template <class A>
-  SW_INLINE static constexpr A start() { return highest<A>(); }
+  SW_INLINE static constexpr A start() {
+    return highest<A>();
+  }
   template <class V>
-  SW_INLINE static V step(V a, V x) { return vmin(a, x); }
+  SW_INLINE static V step(V a, V x) {
+    return vmin(a, x);
+  }
   template <class V>
-  SW_INLINE static V merge(V a, V b) { return vmin(a, b); }
+  SW_INLINE static V merge(V a, V b) {
+    return vmin(a, b);
+  }
 };
 
 template <class V, class Op, class A>
@@ -190,7 +216,7 @@ SW_INLINE void reduce_strip(const typename E::type* x, int64_t rows, int64_t str
 // out[i] = f(x[0][i] - center[i], ..., x[rows-1][i] - center[i]) for `width` <= kTile columns.
 template <class E, class Op>
 __attribute__((noinline)) void reduce_columns(const typename E::type* x, int64_t rows, int64_t stride, int64_t width,
-                    const typename E::acc* center, typename E::acc* out) {
+                                              const typename E::acc* center, typename E::acc* out) {
   using A = typename E::acc;
   if (rows > kBlockRows) {
     const int64_t half = ceil_div(rows, 2 * kBlockRows) * kBlockRows;
@@ -249,8 +275,7 @@ void reduce_rows(const ReduceArgs& a) {
   A* partial = static_cast<A*>(thread_scratch(0, size_t(a.g.outer * chunks) * sizeof(A)));
   parallel_tasks(a.g.outer * chunks, [&](int64_t task) {
     const int64_t o = task / chunks, begin = task % chunks * kTaskElements;
-    partial[task] =
-        reduce_row<E, Op>(x + o * n + begin, smaller(kTaskElements, n - begin), center ? center[o] : A(0));
+    partial[task] = reduce_row<E, Op>(x + o * n + begin, smaller(kTaskElements, n - begin), center ? center[o] : A(0));
   });
   for (int64_t o = 0; o < a.g.outer; ++o)
     store<T, A>(a, o, reduce_row<Elements<A>, typename Op::Merge>(partial + o * chunks, chunks, A(0)));
@@ -265,7 +290,8 @@ void reduce_middle(const ReduceArgs& a) {
   const int64_t n = a.g.n, inner = a.g.inner, tiles = ceil_div(inner, kTile);
   const int64_t tile_width = smaller(inner, kTile), chunk = larger(2 * kBlockRows, kTaskElements / tile_width);
   const int64_t chunks = ceil_div(n, chunk);
-  A* partial = chunks > 1 ? static_cast<A*>(thread_scratch(0, size_t(a.g.outer * chunks * inner) * sizeof(A))) : nullptr;
+  A* partial =
+      chunks > 1 ? static_cast<A*>(thread_scratch(0, size_t(a.g.outer * chunks * inner) * sizeof(A))) : nullptr;
   if (chunks > 1) {
     parallel_tasks(a.g.outer * chunks * tiles, [&](int64_t task) {
       const int64_t first = task % tiles * kTile, o = task / tiles / chunks, row = task / tiles % chunks * chunk;
@@ -283,8 +309,8 @@ void reduce_middle(const ReduceArgs& a) {
         reduce_columns<Elements<A>, typename Op::Merge>(partial + o * chunks * inner + first, chunks, inner, width,
                                                         nullptr, out);
       } else {
-        reduce_columns<E, Op>(x + o * n * inner + first, n, inner, width,
-                              center ? center + o * inner + first : nullptr, out);
+        reduce_columns<E, Op>(x + o * n * inner + first, n, inner, width, center ? center + o * inner + first : nullptr,
+                              out);
       }
       for (int64_t i = 0; i < width; ++i) store<T, A>(a, o * inner + first + i, out[i]);
     }

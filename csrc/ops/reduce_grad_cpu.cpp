@@ -176,8 +176,8 @@ void scan(const ScanArgs& a) {
   });
 }
 
-// One line of cumprod's gradient: dx[k] = sum over i >= k of dy[i] * (x[0] ... x[i] without x[k]). Before the first zero,
-// at z, that is a suffix sum divided by x[k]; at z it runs on to the next zero; behind z it is 0.
+// One line of cumprod's gradient: dx[k] = sum over i >= k of dy[i] * (x[0] ... x[i] without x[k]). Before the first
+// zero, at z, that is a suffix sum divided by x[k]; at z it runs on to the next zero; behind z it is 0.
 template <class T>
 void cumprod_line(const T* x, const T* dy, T* dx, double* terms, int64_t n, int64_t stride) {
   double product = 1, at_zero = 0;

@@ -148,8 +148,8 @@ Tensor run_planned(const ReducePlan& plan, ReduceOp op, DType out, double divide
   Tensor y = plan.result(out);
   if (y.numel() == 0) return y;
   launch(y.device(), reduce_forward,
-         ReduceArgs{plan.g, op, plan.x.dtype(), out, plan.x.data(), center.defined() ? center.data() : nullptr, y.data(),
-                    divide_by, sqrt});
+         ReduceArgs{plan.g, op, plan.x.dtype(), out, plan.x.data(), center.defined() ? center.data() : nullptr,
+                    y.data(), divide_by, sqrt});
   return y;
 }
 

@@ -9,11 +9,11 @@ int64_t reduced_count(const Tensor& x, uint32_t mask);
 Shape reduced_shape(const Shape& shape, uint32_t mask, bool keepdim);
 
 struct ReducePlan {
-  Tensor x;             // dense; may be a copy with its dimensions in another order in memory
+  Tensor x;  // dense; may be a copy with its dimensions in another order in memory
   uint32_t mask = 0;
   ReduceGeometry g{1, 1, 1};
-  Shape keep_shape;     // with size 1 in reduced dimensions
-  Shape keep_strides;   // of the result, in the memory order of x
+  Shape keep_shape;    // with size 1 in reduced dimensions
+  Shape keep_strides;  // of the result, in the memory order of x
 
   Tensor result(DType dtype) const { return empty_strided(keep_shape, keep_strides, dtype, x.device()); }
   // The values of `t` (of keep_shape) in the result's memory layout and another dtype.

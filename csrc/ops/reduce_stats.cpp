@@ -139,7 +139,8 @@ Tensor nansum(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType
 
 Tensor nanmean(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {
   check_floating("nanmean", "input", input);
-  const Tensor numbers = sum(to(unary(UnaryOp::LogicalNot, unary(UnaryOp::IsNan, input)), input.dtype()), dims, keepdim);
+  const Tensor numbers =
+      sum(to(unary(UnaryOp::LogicalNot, unary(UnaryOp::IsNan, input)), input.dtype()), dims, keepdim);
   return div(nansum(input, dims, keepdim, dtype), numbers);
 }
 

@@ -22,13 +22,15 @@ Shape infer_shape(const char* op, const Tensor& x, Shape shape) {
   }
   const int64_t n = x.numel();
   if (unknown >= 0) {
-    SW_CHECK_SHAPE(known != 0, op, ": cannot infer the size -1 of ", shape, " because the other sizes have no elements");
+    SW_CHECK_SHAPE(known != 0, op, ": cannot infer the size -1 of ", shape,
+                   " because the other sizes have no elements");
     SW_CHECK_SHAPE(n % known == 0, op, ": shape ", shape, " is invalid for input of shape ", x.shape(), " (", n,
                    " elements)");
     shape[unknown] = n / known;
     return shape;
   }
-  SW_CHECK_SHAPE(known == n, op, ": shape ", shape, " is invalid for input of shape ", x.shape(), " (", n, " elements)");
+  SW_CHECK_SHAPE(known == n, op, ": shape ", shape, " is invalid for input of shape ", x.shape(), " (", n,
+                 " elements)");
   return shape;
 }
 
@@ -168,8 +170,8 @@ Tensor unsqueeze(const Tensor& x, int64_t dim) {
 
 Tensor permute(const Tensor& x, const Shape& dims) {
   check_defined("permute", "input", x);
-  SW_CHECK_SHAPE(dims.size() == x.dim(), "permute: expected ", x.dim(), " dims for input of shape ", x.shape(), ", got ",
-                 dims);
+  SW_CHECK_SHAPE(dims.size() == x.dim(), "permute: expected ", x.dim(), " dims for input of shape ", x.shape(),
+                 ", got ", dims);
   Shape shape, strides, inverse = Shape::filled(x.dim(), 0);
   uint32_t seen = 0;
   for (int i = 0; i < x.dim(); ++i) {
@@ -235,7 +237,8 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
   Shape shape = wanted, strides = Shape::filled(wanted.size(), 0);
   for (int i = 0; i < wanted.size(); ++i) {
     const bool keep = wanted[i] == -1 && i >= lead;
-    SW_CHECK_SHAPE(keep || wanted[i] >= 0, "expand: sizes must not be negative (-1 keeps an existing one), got ", wanted);
+    SW_CHECK_SHAPE(keep || wanted[i] >= 0, "expand: sizes must not be negative (-1 keeps an existing one), got ",
+                   wanted);
     if (i < lead) continue;
     const int64_t size = x.shape()[i - lead];
     if (keep || wanted[i] == size) {

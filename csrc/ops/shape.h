@@ -7,8 +7,8 @@
 
 namespace skipway {
 
-// One entry per dimension of x (Int drops it, Slice keeps it) or per new dimension of size 1. Dimensions beyond the last
-// entry are kept. Entries are in range: the functions that build them have checked.
+// One entry per dimension of x (Int drops it, Slice keeps it) or per new dimension of size 1. Dimensions beyond the
+// last entry are kept. Entries are in range: the functions that build them have checked.
 struct IndexItem {
   enum Kind : uint8_t { Int, Slice, NewAxis } kind;
   int64_t start, length, step;
@@ -22,8 +22,8 @@ Tensor basic_index(const char* name, const Tensor& x, const BasicIndex& index);
 // Python's start:stop:step for a dimension of `size` elements; step >= 1.
 IndexItem slice_item(int64_t start, int64_t stop, int64_t step, int64_t size);
 
-// One size may be -1: it is inferred. reshape copies where strides do not permit a view. So does view, unlike PyTorch's:
-// results of convolution and pooling are channels-last here, and x.view(x.size(0), -1) has to work on them.
+// One size may be -1: it is inferred. reshape copies where strides do not permit a view. So does view, unlike
+// PyTorch's: results of convolution and pooling are channels-last here, and x.view(x.size(0), -1) has to work on them.
 Tensor reshape(const Tensor& x, const Shape& shape);
 Tensor view(const Tensor& x, const Shape& shape);
 Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim);
@@ -34,9 +34,9 @@ Tensor unsqueeze(const Tensor& x, int64_t dim);
 
 Tensor permute(const Tensor& x, const Shape& dims);
 Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1);
-Tensor t(const Tensor& x);                      // at most 2-D
-Tensor reverse_dims(const Tensor& x);           // .T
-Tensor matrix_transpose(const Tensor& x);       // .mT
+Tensor t(const Tensor& x);                 // at most 2-D
+Tensor reverse_dims(const Tensor& x);      // .T
+Tensor matrix_transpose(const Tensor& x);  // .mT
 Tensor movedim(const Tensor& x, const Shape& source, const Shape& destination);
 
 Tensor expand(const Tensor& x, const Shape& shape);  // -1 keeps a size

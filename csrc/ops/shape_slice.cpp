@@ -17,8 +17,8 @@ Tensor zeros_laid_out(const Shape& shape, const Shape& strides, bool dense, DTyp
   return out;
 }
 
-// A view of part of x. `geometry(t)` shows that part of any tensor t of x's shape, without the tape; the gradient of x is
-// zero outside it. Where elements of the part overlap, their gradients add up.
+// A view of part of x. `geometry(t)` shows that part of any tensor t of x's shape, without the tape; the gradient of x
+// is zero outside it. Where elements of the part overlap, their gradients add up.
 template <class Geometry>
 Tensor part(const char* name, const Tensor& x, const Geometry& geometry, bool overlaps = false) {
   const Tensor shown = geometry(x);
@@ -177,13 +177,12 @@ Tensor as_strided(const Tensor& x, const Shape& shape, const Shape& strides, int
   SW_CHECK_VALUE(offset >= 0 && (empty ? offset <= available : last < available), "as_strided: size ", shape,
                  " with stride ", strides, " and offset ", offset, " reaches beyond the memory of input (", available,
                  " elements)");
-  SW_CHECK_VALUE(!tape::should_record({x}) || (x.is_contiguous() && x.offset() <= offset &&
-                                               (empty || last < x.offset() + x.numel())),
+  SW_CHECK_VALUE(!tape::should_record({x}) ||
+                     (x.is_contiguous() && x.offset() <= offset && (empty || last < x.offset() + x.numel())),
                  "as_strided: the gradient needs a contiguous input that holds all elements of the view");
   const int64_t relative = offset - x.offset();
   return part(
-      "as_strided", x,
-      [=](const Tensor& t) { return t.as_strided(shape, strides, t.offset() + relative); }, true);
+      "as_strided", x, [=](const Tensor& t) { return t.as_strided(shape, strides, t.offset() + relative); }, true);
 }
 
 // ---- several parts --------------------------------------------------------------------------------------------------
