@@ -1,0 +1,199 @@
+// How the CPU computes convolutions. Forward and data gradient are the same thing, a correlation: each position of `to`
+// is a sum over taps of positions of `from`, and differ only in their axes. A data gradient with stride s has s phases
+// per axis, each a correlation of its own with the taps that reach it.
+//
+// The image is first copied into a frame that includes its zero padding (or used in place, where it needs none), so that
+// no tap needs a check.
+#pragma once
+#include "core/parallel.h"
+#include "kernels/conv_shape.h"
+#include "kernels/simd.h"
+
+namespace skipway::SW_ISA {
+
+SW_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+SW_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+SW_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SW_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+SW_INLINE int64_t clamped(int64_t x, int64_t low, int64_t high) { return larger(low, smaller(x, high)); }
+
+// to[first + q * to_step] = sum_{t < taps} from[q * from_step + shift(t)] * weight[tap(t)],   q < count
+// with shifts that ascend.
+struct Axis {
+  int64_t first, count, to_step, from_step;
+  int64_t taps, tap0, tap_step, shift0, shift_step;
+  SW_INLINE int64_t tap(int64_t t) const { return tap0 + t * tap_step; }
+  SW_INLINE int64_t shift(int64_t t) const { return shift0 + t * shift_step; }
+};
+
+inline Axis forward_axis(const ConvShape& s, int d) {
+  return {0, s.out[d], 1, s.stride[d], s.kernel[d], 0, 1, -s.padding[d], s.dilation[d]};
+}
+
+// Position i = phase + q * stride gets what output (i + padding - r * dilation) / stride holds, for each tap r for which
+// this is a whole number: every `period`-th one.
+inline Axis gradient_axis(const ConvShape& s, int d, int64_t phase) {
+  const int64_t stride = s.stride[d];
+  int64_t gcd = stride;
+  for (int64_t rest = s.dilation[d] % stride; rest != 0;) {
+    const int64_t next = gcd % rest;
+    gcd = rest;
+    rest = next;
+  }
+  const int64_t period = stride / gcd;
+  Axis a{phase, ceil_div(s.in[d] - phase, stride), stride, 1, 0, 0, 0, 0, 0};
+  for (int64_t r = s.kernel[d] - 1; r >= 0 && r >= s.kernel[d] - period; --r) {
+    const int64_t reach = phase + s.padding[d] - r * s.dilation[d];
+    if (reach % stride != 0) continue;
+    a.taps = r / period + 1, a.tap0 = r, a.tap_step = -period;
+    a.shift0 = reach / stride, a.shift_step = s.dilation[d] / gcd;
+    break;
+  }
+  return a;
+}
+
+// A correlation with one set of taps, over frames with the given strides. The taps that read memory which follows on
+// directly from the tap before are merged into runs.
+struct Pass {
+  Axis axis[3];
+  int64_t taps, taps_before;  // taps_before: of earlier passes
+  int64_t runs, run;          // `runs` runs of `run` elements
+  int64_t* offsets;           // of the runs
+  int64_t* tap_ids;           // of the taps, in the kernel's row-major order
+};
+
+// The geometry of frames: of all images and blocks alike. A block is some images and, of one axis, some positions.
+struct Frame {
+  int64_t low[3], extent[3];  // of a block that begins at position 0: first source position, positions held
+  int64_t stride[3];          // elements
+  int64_t image;              // elements from one image of the frame to the next
+  int64_t channels;           // elements from one position of the innermost axis to the next
+  bool in_place;
+};
+
+struct Blocks {
+  int64_t images, groups;    // images per block; groups of images
+  int split;                 // the axis that is cut
+  int64_t length, pieces;    // positions per piece; pieces
+  SW_INLINE int64_t count() const { return groups * pieces; }
+};
+
+enum class Direction { Forward, DataGrad };
+
+struct Plan {
+  ConvShape shape;
+  Direction direction;
+  int64_t from_size[3], to_size[3], from_channels, to_channels;
+  int64_t phases[3], low_shift[3], high_shift[3];  // over all phases
+  int64_t positions[3];                            // the largest count of a phase
+  int64_t passes, taps;
+  SW_INLINE Axis axis(int d, int64_t phase) const {
+    return direction == Direction::Forward ? forward_axis(shape, d) : gradient_axis(shape, d, phase);
+  }
+  SW_INLINE int64_t from_step(int d) const { return direction == Direction::Forward ? shape.stride[d] : 1; }
+  SW_INLINE int64_t to_step(int d) const { return direction == Direction::Forward ? 1 : shape.stride[d]; }
+  // Source positions that `length` positions of axis d read.
+  SW_INLINE int64_t extent(int d, int64_t length) const {
+    const int64_t reach = high_shift[d] - low_shift[d] + 1;
+    return reach <= 0 ? 0 : (length - 1) * from_step(d) + reach;
+  }
+};
+
+// Pointwise convolutions do not mind which pixel belongs to which image.
+inline ConvShape flattened(ConvShape s) {
+  for (int d = 0; d < 3; ++d)
+    if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d]) return s;
+  s.in[2] = s.out[2] = s.batch * s.in[0] * s.in[1] * s.in[2];
+  s.batch = s.in[0] = s.in[1] = s.out[0] = s.out[1] = 1;
+  return s;
+}
+
+Plan make_plan(const ConvShape& shape, Direction direction);
+// macs and bytes: multiply-adds and frame bytes of one image; cache: bytes that a block's frames may take.
+Blocks make_blocks(const Plan& plan, int64_t macs, int64_t bytes, int64_t cache);
+// channels: elements per position; must_copy: elements have to be converted.
+Frame make_frame(const Plan& plan, const Blocks& blocks, int64_t channels, bool must_copy);
+// Fills passes[plan.passes]; memory holds 2 * plan.taps numbers. tap: elements that one tap reads at each position.
+void make_passes(const Plan& plan, const Frame& frame, int64_t tap, Pass* passes, int64_t* memory);
+
+// What a block covers.
+struct BlockRange {
+  int64_t image0, images;
+  int64_t begin[3], end[3];  // positions q
+};
+inline BlockRange block_range(const Plan& p, const Blocks& b, int64_t block) {
+  BlockRange r;
+  r.image0 = block / b.pieces * b.images;
+  r.images = smaller(b.images, p.shape.batch - r.image0);
+  for (int d = 0; d < 3; ++d) r.begin[d] = 0, r.end[d] = p.positions[d];
+  r.begin[b.split] = block % b.pieces * b.length;
+  r.end[b.split] = smaller(r.begin[b.split] + b.length, p.positions[b.split]);
+  return r;
+}
+
+template <class T, class S>
+SW_INLINE void convert(const S* from, T* to, int64_t n) {
+  constexpr int lanes = Lanes<S>::n;
+  if constexpr (sizeof(T) == sizeof(S)) {
+    __builtin_memcpy(to, from, size_t(n) * sizeof(T));
+  } else {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) vstore(to + i, vload(from + i));
+    for (; i < n; ++i) to[i] = T(from[i]);
+  }
+}
+
+template <class T>
+SW_INLINE void clear(T* p, int64_t n) {
+  if (n > 0) __builtin_memset(static_cast<void*>(p), 0, size_t(n) * sizeof(T));
+}
+
+// The images of a block, with the zeros around them. from: the whole batch.
+template <class T, class S>
+void fill_frames(const Plan& p, const Frame& f, const BlockRange& r, const S* from, T* frames) {
+  const int64_t c = p.from_channels, pad = f.channels - c;
+  int64_t low[3], extent[3];
+  for (int d = 0; d < 3; ++d) {
+    low[d] = f.low[d] + r.begin[d] * p.from_step(d);
+    extent[d] = p.extent(d, r.end[d] - r.begin[d]);
+  }
+  const int64_t left = clamped(-low[2], 0, extent[2]);
+  const int64_t right = clamped(p.from_size[2] - low[2], left, extent[2]);
+  for (int64_t n = 0; n < r.images; ++n)
+    for (int64_t i = 0; i < extent[0]; ++i)
+      for (int64_t j = 0; j < extent[1]; ++j) {
+        T* row = frames + n * f.image + i * f.stride[0] + j * f.stride[1];
+        const int64_t d = low[0] + i, h = low[1] + j;
+        if (d < 0 || d >= p.from_size[0] || h < 0 || h >= p.from_size[1]) {
+          clear(row, extent[2] * f.channels);
+          continue;
+        }
+        clear(row, left * f.channels);
+        const S* source = from + ((((r.image0 + n) * p.from_size[0] + d) * p.from_size[1] + h) * p.from_size[2] + low[2] + left) * c;
+        T* at = row + left * f.channels;
+        if (pad == 0) {
+          convert(source, at, (right - left) * c);
+        } else {
+          for (int64_t w = left; w < right; ++w, at += f.channels, source += c) convert(source, at, c), clear(at + c, pad);
+        }
+        clear(row + right * f.channels, (extent[2] - right) * f.channels);
+      }
+}
+
+// The frames of a block, copied into the thread's scratch memory or in place.
+template <class T, class S>
+const T* block_frames(const Plan& p, const Frame& f, const Blocks& b, const BlockRange& r, const S* from, int slot) {
+  if constexpr (sizeof(T) == sizeof(S)) {
+    if (f.in_place) {
+      const T* at = reinterpret_cast<const T*>(from) + r.image0 * f.image;
+      for (int d = 0; d < 3; ++d) at += (f.low[d] + r.begin[d] * p.from_step(d)) * f.stride[d];
+      return at;
+    }
+  }
+  // Vectors may read past the last element.
+  T* frames = static_cast<T*>(thread_scratch(slot, size_t(b.images * f.image + Lanes<T>::n) * sizeof(T)));
+  fill_frames(p, f, r, from, frames);
+  return frames;
+}
+
+}  // namespace skipway::SW_ISA

@@ -1,0 +1,72 @@
+// Convolution (cross-correlation) in 1 to 3 dimensions, shown in 2. With C/g channels c of the group of k:
+//   y[n][k][oh][ow] = bias[k] + sum_{c, r, s} x[n][c][oh * stride - padding + r * dilation][ow * ... + s * ...] * w[k][c][r][s]
+// where x is 0 outside. Its gradients:
+//   dx[n][c][ih][iw] = sum over k, r, s and those oh, ow that read (ih, iw) through (r, s) of dy[n][k][oh][ow] * w[k][c][r][s]
+//   dw[k][c][r][s] = sum_{n, oh, ow} dy[n][k][oh][ow] * x[n][c][oh * stride - padding + r * dilation][...]
+//   dbias[k] = sum_{n, oh, ow} dy[n][k][oh][ow]
+// A transposed convolution computes dx from dy: x takes the place of dy, and the result the place of dx.
+//
+// In memory images are channels-last and weights are contiguous (out, in / groups, kernel...).
+#pragma once
+#include <string>
+
+#include "core/tensor.h"
+#include "kernels/conv_shape.h"
+#include "kernels/dispatch.h"
+
+namespace skipway {
+
+// stride, padding, dilation: one number for all dimensions, or one per dimension.
+Tensor conv1d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride, const Shape& padding,
+              const Shape& dilation, int64_t groups);
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride, const Shape& padding,
+              const Shape& dilation, int64_t groups);
+Tensor conv3d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride, const Shape& padding,
+              const Shape& dilation, int64_t groups);
+// padding "same" (stride 1; the output is as large as the input, an odd element of padding comes last) or "valid".
+Tensor conv1d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+              const std::string& padding, const Shape& dilation, int64_t groups);
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+              const std::string& padding, const Shape& dilation, int64_t groups);
+Tensor conv3d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+              const std::string& padding, const Shape& dilation, int64_t groups);
+// weight: (in, out / groups, kernel...). The output has (in - 1) * stride - 2 * padding + dilation * (kernel - 1) +
+// output_padding + 1 elements per dimension.
+Tensor conv_transpose1d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                        const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation);
+Tensor conv_transpose2d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                        const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation);
+Tensor conv_transpose3d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                        const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation);
+
+// All pointers are of `dtype`.
+struct ConvForwardArgs {
+  ConvShape shape;
+  DType dtype;
+  const void *x, *weight, *bias;  // bias may be null
+  void* y;
+};
+struct ConvDataGradArgs {
+  ConvShape shape;
+  DType dtype;
+  const void *dy, *weight, *bias;  // bias: of a transposed convolution, in_channels elements, may be null
+  Grad dx;
+};
+struct ConvWeightGradArgs {
+  ConvShape shape;
+  DType dtype;
+  const void *x, *dy;
+  void* dweight;
+};
+struct ChannelSumArgs {  // sum over the rows of a dense (rows, channels) matrix
+  int64_t rows, channels;
+  DType dtype;
+  const void* x;
+  void* sum;
+};
+SW_DECLARE_KERNEL(conv_forward, ConvForwardArgs)
+SW_DECLARE_KERNEL(conv_data_grad, ConvDataGradArgs)
+SW_DECLARE_KERNEL(conv_weight_grad, ConvWeightGradArgs)
+SW_DECLARE_KERNEL(channel_sum, ChannelSumArgs)
+
+}  // namespace skipway

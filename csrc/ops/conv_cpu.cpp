@@ -1,0 +1,248 @@
+// Forward and data gradient: a correlation over packed weights, tile by tile (kernels/conv_plan.h, kernels/gemm.h).
+// The weights of `vecs` vectors of result channels make a panel, [tap][source channel][lane], that stays in the cache
+// while the images of a block pass by.
+#include "kernels/conv_plan.h"
+#include "kernels/gemm.h"
+#include "ops/conv.h"
+
+namespace skipway::SW_ISA {
+namespace {
+
+enum Slot { kTables, kWeights, kBias, kFrames };
+constexpr int64_t kFrameCache = 768 << 10;
+constexpr int64_t kPanelCache = 448 << 10;
+
+template <class T, class S>
+struct Correlation {
+  Plan plan;
+  Blocks blocks;
+  Frame frame;
+  const Pass* passes;
+  const S* from;
+  S* to;
+  int64_t to_stride[3], to_image;
+  int64_t groups, from_group, to_group;  // channels per group
+  int64_t padded;                        // to_group rounded up to whole vectors
+  int vecs;                              // per panel; the last panel of a group may have fewer
+  const T* weights;
+  const T* bias;  // padded like the weights, or null
+  bool add;
+};
+
+// One of the loops over results: how often, and how far apart.
+struct Loop {
+  int64_t count, from, to;
+};
+
+// Where a tile's result cannot be written directly: it has lanes too many, or needs rounding.
+template <class T, class S>
+void indirect_tile(MicroArgs<T>& m, MicroKernel<T> kernel, int rows, int width, S* to, int64_t to_row, int64_t lanes,
+                   bool onto) {
+  alignas(64) T tile[MicroTile<T>::kMaxElements];
+  m.c = tile;
+  m.c_row = width;
+  if (onto) {
+    for (int i = 0; i < rows; ++i) convert(to + i * to_row, tile + i * width, lanes);
+    m.start = tile;
+    m.start_row = width;
+  }
+  kernel(m);
+  for (int i = 0; i < rows; ++i) convert(tile + i * width, to + i * to_row, lanes);
+}
+
+// All results of a block that one pass gives one panel. The strip of positions that makes a tile's rows runs along the
+// innermost axis, or over images where that axis is very short.
+template <class T, class S>
+void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRange& range, const T* frames,
+                     int64_t group, int64_t lane0) {
+  constexpr int n = Lanes<T>::n;
+  Loop loop[4] = {{range.images, c.frame.image, c.to_image}};
+  S* to = c.to + range.image0 * c.to_image + group * c.to_group + lane0;
+  for (int d = 0; d < 3; ++d) {
+    const Axis& a = pass.axis[d];
+    const int64_t begin = range.begin[d], end = smaller(range.end[d], a.count);
+    if (end <= begin) return;
+    loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.to_stride[d]};
+    to += (a.first + begin * a.to_step) * c.to_stride[d];
+  }
+  if (loop[3].count <= 4 && loop[0].count > loop[3].count) {
+    const Loop images = loop[0];
+    loop[0] = loop[3];
+    loop[3] = images;
+  }
+  const int vecs = int(smaller(c.vecs, (c.padded - lane0) / n)), width = vecs * n;
+  const int64_t lanes = smaller(width, c.to_group - lane0);
+  const bool direct = sizeof(T) == sizeof(S) && lanes == width;
+  const T* weights = c.weights + (pass.taps_before * c.groups + pass.taps * group) * c.from_group * c.padded +
+                     lane0 * pass.taps * c.from_group;
+
+  // The panel is taken in pieces that fit the cache, where sums can be kept in the result.
+  const int64_t steps = larger(kPanelCache / int64_t(width * sizeof(T)), 64);
+  const bool whole = sizeof(T) != sizeof(S) || pass.runs * pass.run <= steps;
+  const int64_t runs = whole || pass.runs == 1 ? pass.runs : clamped(steps / pass.run, 1, pass.runs);
+  const int64_t run = whole || pass.runs > 1 ? pass.run : steps;
+
+  MicroArgs<T> m{};
+  m.a_row = loop[3].from;
+  m.a_step = 1;
+  m.b_step = width;
+  const int64_t strips = ceil_div(loop[3].count, MicroTile<T>::rows(vecs));
+  for (int64_t run0 = 0; run0 == 0 || run0 < pass.runs; run0 += runs)
+    for (int64_t k0 = 0; k0 == 0 || k0 < pass.run; k0 += run) {
+      const bool onto = c.add || run0 > 0 || k0 > 0;
+      m.a_outer = pass.offsets + run0;
+      m.outer = smaller(runs, pass.runs - run0);
+      m.inner = smaller(run, pass.run - k0);
+      m.b = weights + (run0 * pass.run + k0) * width;
+      for (int64_t i = 0; i < loop[0].count; ++i)
+        for (int64_t j = 0; j < loop[1].count; ++j)
+          for (int64_t k = 0; k < loop[2].count; ++k) {
+            const T* a = frames + group * c.from_group + k0 + i * loop[0].from + j * loop[1].from + k * loop[2].from;
+            S* at = to + i * loop[0].to + j * loop[1].to + k * loop[2].to;
+            for (int64_t s = 0; s < strips; ++s) {
+              const int64_t first = loop[3].count * s / strips;
+              const int rows = int(loop[3].count * (s + 1) / strips - first);
+              const auto kernel = micro_by_rows<T>(rows, vecs);
+              m.a = a + first * loop[3].from;
+              m.start = c.bias ? c.bias + group * c.padded + lane0 : nullptr;
+              m.start_row = 0;
+              S* tile = at + first * loop[3].to;
+              if (!direct) {
+                indirect_tile(m, kernel, rows, width, tile, loop[3].to, lanes, onto);
+                continue;
+              }
+              m.c = reinterpret_cast<T*>(tile);
+              m.c_row = loop[3].to;
+              if (onto) m.start = m.c, m.start_row = m.c_row;
+              kernel(m);
+            }
+          }
+    }
+}
+
+// weight[group * group_stride + result * result_stride + source * source_stride + tap]
+struct WeightStrides {
+  int64_t group, result, source;
+};
+
+template <class T, class S>
+void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sources, int64_t lanes, int64_t width, T* panel) {
+  // In the order of the weights' memory, but a few sources at a time where the results are far apart.
+  const int64_t block = w.result > w.source ? 16 : 1;
+  for (int64_t c0 = 0; c0 < sources; c0 += block)
+    for (int64_t j = 0; j < width; ++j)
+      for (int64_t c = c0; c < smaller(c0 + block, sources); ++c) {
+        T* to = panel + c * width + j;
+        const S* from = weight + j * w.result + c * w.source;
+        for (int64_t t = 0; t < pass.taps; ++t) to[t * sources * width] = j < lanes ? T(from[pass.tap_ids[t]]) : T(0);
+      }
+}
+
+template <class T, class S>
+const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides w) {
+  const int64_t size = c.groups * c.padded * c.plan.taps * c.from_group;
+  T* packed = static_cast<T*>(thread_scratch(kWeights, size_t(size) * sizeof(T)));
+  const int64_t width = c.vecs * Lanes<T>::n, panels = ceil_div(c.padded, width), count = c.groups * panels;
+  parallel_for(count, larger(1, (64 << 10) * count / larger(size, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t group = i / panels, lane0 = i % panels * width;
+      for (int64_t p = 0; p < c.plan.passes; ++p) {
+        const Pass& pass = c.passes[p];
+        T* panel = packed + (pass.taps_before * c.groups + pass.taps * group) * c.from_group * c.padded +
+                   lane0 * pass.taps * c.from_group;
+        pack_panel(weight + group * w.group + lane0 * w.result, w, pass, c.from_group, smaller(width, c.to_group - lane0),
+                   smaller(width, c.padded - lane0), panel);
+      }
+    }
+  });
+  return packed;
+}
+
+template <class T, class S>
+const T* pack_bias(const Correlation<T, S>& c, const S* bias) {
+  if (!bias) return nullptr;
+  T* packed = static_cast<T*>(thread_scratch(kBias, size_t(c.groups * c.padded) * sizeof(T)));
+  clear(packed, c.groups * c.padded);
+  for (int64_t g = 0; g < c.groups; ++g) convert(bias + g * c.to_group, packed + g * c.padded, c.to_group);
+  return packed;
+}
+
+// Vectors per panel: with two, a broadcast serves two vectors; four suit rows too short to fill the registers otherwise.
+template <class T>
+int panel_vecs(int64_t channels, int64_t strip) {
+  const int64_t vecs = ceil_div(channels, Lanes<T>::n);
+  if (vecs == 1) return 1;
+  return MicroTile<T>::kWide && vecs % 4 == 0 && strip <= MicroTile<T>::rows(4) ? 4 : 2;
+}
+
+template <class T, class S>
+void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to, bool add) {
+  const ConvShape s = flattened(shape);
+  Correlation<T, S> c{};
+  c.plan = make_plan(s, direction);
+  const Plan& p = c.plan;
+  if (s.batch * p.to_channels * p.to_size[0] * p.to_size[1] * p.to_size[2] == 0) return;
+  c.from = from, c.to = to, c.add = add;
+  c.groups = s.groups;
+  c.from_group = p.from_channels / s.groups;
+  c.to_group = p.to_channels / s.groups;
+  c.padded = round_up(c.to_group, Lanes<T>::n);
+  c.to_stride[2] = p.to_channels;
+  c.to_stride[1] = p.to_size[2] * c.to_stride[2];
+  c.to_stride[0] = p.to_size[1] * c.to_stride[1];
+  c.to_image = p.to_size[0] * c.to_stride[0];
+
+  int64_t bytes = p.from_channels * int64_t(sizeof(T)), macs = c.from_group * p.to_channels * p.taps;
+  for (int d = 0; d < 3; ++d) {
+    bytes *= p.extent(d, p.positions[d]);
+    macs *= direction == Direction::Forward ? s.out[d] : ceil_div(s.in[d], s.stride[d]);
+  }
+  c.blocks = make_blocks(p, macs, bytes, kFrameCache);
+  const bool narrow = p.positions[2] <= 4 && c.blocks.images > p.positions[2];
+  c.vecs = panel_vecs<T>(c.to_group, narrow ? c.blocks.images : p.positions[2]);
+  c.frame = make_frame(p, c.blocks, p.from_channels, sizeof(T) != sizeof(S));
+
+  char* tables = static_cast<char*>(
+      thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
+  Pass* passes = reinterpret_cast<Pass*>(tables);
+  make_passes(p, c.frame, c.from_group, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
+  c.passes = passes;
+  const int64_t group_stride = c.to_group * c.from_group * p.taps;
+  c.weights = direction == Direction::Forward
+                  ? pack_weights(c, weight, {group_stride, c.from_group * p.taps, p.taps})
+                  : pack_weights(c, weight, {group_stride, p.taps, c.to_group * p.taps});
+  c.bias = pack_bias(c, bias);
+
+  // Where a block alone is much work for little data, panels are shared out as well.
+  const int64_t width = c.vecs * Lanes<T>::n, panels = ceil_div(c.padded, width), all = c.groups * panels;
+  const int64_t wanted = smaller(smaller(s.batch * macs / (4 << 20), 16), all);
+  const int64_t shares = clamped(c.blocks.count() < wanted ? ceil_div(wanted, c.blocks.count()) : 1, 1, all);
+  parallel_tasks(c.blocks.count() * shares, [&](int64_t task) {
+    const BlockRange range = block_range(p, c.blocks, task / shares);
+    const T* frames = block_frames<T>(p, c.frame, c.blocks, range, from, kFrames);
+    const int64_t share = task % shares;
+    for (int64_t i = all * share / shares; i < all * (share + 1) / shares; ++i)
+      for (int64_t pass = 0; pass < p.passes; ++pass)
+        correlate_panel(c, c.passes[pass], range, frames, i / panels, i % panels * width);
+  });
+}
+
+}  // namespace
+
+void conv_forward(const ConvForwardArgs& a) {
+  dispatch_float(a.dtype, [&]<class S>(Type<S>) {
+    correlate<accumulate_type<S>>(Direction::Forward, a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.weight),
+                                  static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
+  });
+}
+
+void conv_data_grad(const ConvDataGradArgs& a) {
+  if (a.dx.mode == GradMode::Skip) return;
+  dispatch_float(a.dtype, [&]<class S>(Type<S>) {
+    correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy),
+                                  static_cast<const S*>(a.weight), static_cast<const S*>(a.bias),
+                                  static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);
+  });
+}
+
+}  // namespace skipway::SW_ISA
