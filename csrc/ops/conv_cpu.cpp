@@ -87,7 +87,7 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
   m.a_step = 1;
   m.b_step = width;
   const int64_t strips = ceil_div(loop[3].count, MicroTile<T>::rows(vecs));
-  for (int64_t run0 = 0; run0 == 0 || run0 < pass.runs; run0 += runs)
+  for (int64_t run0 = 0; run0 == 0 || run0 < pass.runs; run0 += larger(runs, 1))
     for (int64_t k0 = 0; k0 == 0 || k0 < pass.run; k0 += run) {
       const bool onto = c.add || run0 > 0 || k0 > 0;
       m.a_outer = pass.offsets + run0;
