@@ -30,26 +30,24 @@ inline Axis forward_axis(const ConvShape& s, int d) {
   return {0, s.out[d], 1, s.stride[d], s.kernel[d], 0, 1, -s.padding[d], s.dilation[d]};
 }
 
-// Position i = phase + q * stride gets what output (i + padding - r * dilation) / stride holds, for each tap r for which
-// this is a whole number: every `period`-th one.
-inline Axis gradient_axis(const ConvShape& s, int d, int64_t phase) {
-  const int64_t stride = s.stride[d];
-  int64_t gcd = stride;
-  for (int64_t rest = s.dilation[d] % stride; rest != 0;) {
+// The gradient at position i sums what outputs (i + padding - r * dilation) / stride hold, over the taps r for which this
+// is a whole number. Taps of one phase, a residue of i modulo the stride, are `period` apart, so that there are
+// min(kernel, period) phases that any tap reaches; this is the one of taps r = start, start + period, ...
+inline int64_t tap_period(const ConvShape& s, int d) {
+  int64_t gcd = s.stride[d];
+  for (int64_t rest = s.dilation[d] % gcd; rest != 0;) {
     const int64_t next = gcd % rest;
     gcd = rest;
     rest = next;
   }
-  const int64_t period = stride / gcd;
-  Axis a{phase, ceil_div(s.in[d] - phase, stride), stride, 1, 0, 0, 0, 0, 0};
-  for (int64_t r = s.kernel[d] - 1; r >= 0 && r >= s.kernel[d] - period; --r) {
-    const int64_t reach = phase + s.padding[d] - r * s.dilation[d];
-    if (reach % stride != 0) continue;
-    a.taps = r / period + 1, a.tap0 = r, a.tap_step = -period;
-    a.shift0 = reach / stride, a.shift_step = s.dilation[d] / gcd;
-    break;
-  }
-  return a;
+  return s.stride[d] / gcd;
+}
+inline Axis gradient_axis(const ConvShape& s, int d, int64_t start) {
+  const int64_t stride = s.stride[d], period = tap_period(s, d), taps = ceil_div(s.kernel[d] - start, period);
+  const int64_t residue = (start * s.dilation[d] - s.padding[d]) % stride, phase = residue < 0 ? residue + stride : residue;
+  const int64_t last = start + (taps - 1) * period;
+  return {phase, phase < s.in[d] ? ceil_div(s.in[d] - phase, stride) : 0, stride, 1, taps, last, -period,
+          (phase + s.padding[d] - last * s.dilation[d]) / stride, s.dilation[d] * period / stride};
 }
 
 // A correlation with one set of taps, over frames with the given strides. The taps that read memory which follows on
@@ -84,9 +82,11 @@ struct Plan {
   ConvShape shape;
   Direction direction;
   int64_t from_size[3], to_size[3], from_channels, to_channels;
-  int64_t phases[3], low_shift[3], high_shift[3];  // over all phases
-  int64_t positions[3];                            // the largest count of a phase
+  int64_t phases[3];                    // that have taps
+  int64_t low_shift[3], high_shift[3];  // over all phases
+  int64_t positions[3];                 // the largest count of a phase
   int64_t passes, taps;
+  bool covers;  // every position belongs to a phase
   SW_INLINE Axis axis(int d, int64_t phase) const {
     return direction == Direction::Forward ? forward_axis(shape, d) : gradient_axis(shape, d, phase);
   }
@@ -94,8 +94,7 @@ struct Plan {
   SW_INLINE int64_t to_step(int d) const { return direction == Direction::Forward ? 1 : shape.stride[d]; }
   // Source positions that `length` positions of axis d read.
   SW_INLINE int64_t extent(int d, int64_t length) const {
-    const int64_t reach = high_shift[d] - low_shift[d] + 1;
-    return reach <= 0 ? 0 : (length - 1) * from_step(d) + reach;
+    return (length - 1) * from_step(d) + high_shift[d] - low_shift[d] + 1;
   }
 };
 

@@ -10,20 +10,18 @@ Plan make_plan(const ConvShape& s, Direction direction) {
   p.from_channels = forward ? s.in_channels : s.out_channels;
   p.to_channels = forward ? s.out_channels : s.in_channels;
   p.passes = p.taps = 1;
+  p.covers = true;
   for (int d = 0; d < 3; ++d) {
     p.from_size[d] = forward ? s.in[d] : s.out[d];
     p.to_size[d] = forward ? s.out[d] : s.in[d];
-    p.phases[d] = forward ? 1 : smaller(s.stride[d], s.in[d]);
-    p.low_shift[d] = 0, p.high_shift[d] = -1;
-    bool any = false;
+    p.phases[d] = forward ? 1 : smaller(s.kernel[d], tap_period(s, d));
+    p.covers = p.covers && (forward || p.phases[d] == s.stride[d]);
     for (int64_t phase = 0; phase < p.phases[d]; ++phase) {
       const Axis a = p.axis(d, phase);
-      p.positions[d] = larger(p.positions[d], a.count);
-      if (a.taps == 0) continue;
       const int64_t high = a.shift(a.taps - 1);
-      p.low_shift[d] = any ? smaller(p.low_shift[d], a.shift0) : a.shift0;
-      p.high_shift[d] = any ? larger(p.high_shift[d], high) : high;
-      any = true;
+      p.positions[d] = larger(p.positions[d], a.count);
+      p.low_shift[d] = phase ? smaller(p.low_shift[d], a.shift0) : a.shift0;
+      p.high_shift[d] = phase ? larger(p.high_shift[d], high) : high;
     }
     p.passes *= p.phases[d];
     p.taps *= s.kernel[d];

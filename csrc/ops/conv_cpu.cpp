@@ -87,8 +87,8 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
   m.a_step = 1;
   m.b_step = width;
   const int64_t strips = ceil_div(loop[3].count, MicroTile<T>::rows(vecs));
-  for (int64_t run0 = 0; run0 == 0 || run0 < pass.runs; run0 += larger(runs, 1))
-    for (int64_t k0 = 0; k0 == 0 || k0 < pass.run; k0 += run) {
+  for (int64_t run0 = 0; run0 < pass.runs; run0 += runs)
+    for (int64_t k0 = 0; k0 < pass.run; k0 += run) {
       const bool onto = c.add || run0 > 0 || k0 > 0;
       m.a_outer = pass.offsets + run0;
       m.outer = smaller(runs, pass.runs - run0);
@@ -175,6 +175,16 @@ int panel_vecs(int64_t channels, int64_t strip) {
   return MicroTile<T>::kWide && vecs % 4 == 0 && strip <= MicroTile<T>::rows(4) ? 4 : 2;
 }
 
+// Results that no tap reaches.
+template <class T, class S>
+void fill_results(const Correlation<T, S>& c, const S* bias) {
+  const int64_t channels = c.plan.to_channels, positions = c.plan.shape.batch * c.to_image / channels;
+  parallel_for(positions, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
+    if (!bias) return clear(c.to + begin * channels, (end - begin) * channels);
+    for (int64_t i = begin; i < end; ++i) convert(bias, c.to + i * channels, channels);
+  });
+}
+
 template <class T, class S>
 void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to, bool add) {
   const ConvShape s = flattened(shape);
@@ -191,6 +201,8 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
   c.to_stride[1] = p.to_size[2] * c.to_stride[2];
   c.to_stride[0] = p.to_size[1] * c.to_stride[1];
   c.to_image = p.to_size[0] * c.to_stride[0];
+  if (!p.covers && !add) fill_results(c, bias);
+  if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
 
   int64_t bytes = p.from_channels * int64_t(sizeof(T)), macs = c.from_group * p.to_channels * p.taps;
   for (int d = 0; d < 3; ++d) {

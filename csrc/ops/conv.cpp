@@ -1,0 +1,253 @@
+#include "ops/conv.h"
+
+#include "autograd/tape.h"
+#include "ops/copy.h"
+
+namespace skipway {
+namespace {
+
+using Size = int64_t;
+
+// Arithmetic on sizes that a caller chose.
+struct Checked {
+  const char* op;
+  Size mul(Size a, Size b) const {
+    Size r;
+    SW_CHECK_VALUE(!__builtin_mul_overflow(a, b, &r), op, ": sizes overflow: ", a, " * ", b);
+    return r;
+  }
+  Size add(Size a, Size b) const {
+    Size r;
+    SW_CHECK_VALUE(!__builtin_add_overflow(a, b, &r), op, ": sizes overflow: ", a, " + ", b);
+    return r;
+  }
+};
+
+// One number per spatial dimension.
+Shape per_dim(const char* op, const char* name, const Shape& value, int nd, Size least) {
+  SW_CHECK_VALUE(value.size() == 1 || value.size() == nd, op, ": expected ", name, " to be a number or ", nd,
+                 " numbers, got ", value);
+  const Shape all = value.size() == nd ? value : Shape::filled(nd, value[0]);
+  for (Size v : all) SW_CHECK_VALUE(v >= least, op, ": expected ", name, " >= ", least, ", got ", value);
+  return all;
+}
+
+// Without a batch dimension, an image is a batch of one.
+Tensor batched(const Tensor& x, int nd) {
+  Tensor t = x.alias();
+  if (x.dim() == nd + 2) return t;
+  Shape shape = x.shape(), strides = x.strides();
+  shape.insert(0, 1);
+  strides.insert(0, x.numel());
+  return t.as_strided(shape, strides, x.offset());
+}
+Tensor unbatched(const Tensor& x, int nd, int dim) {
+  if (dim == nd + 2) return x;
+  Shape shape = x.shape(), strides = x.strides();
+  shape.erase(0);
+  strides.erase(0);
+  return x.as_strided(shape, strides, x.offset());
+}
+
+// input_channels: of the convolution's input (dim 1); a transposed convolution exchanges the two.
+void check_operands(const char* op, const Tensor& input, const Tensor& weight, const Tensor& bias, int nd, Size groups,
+                    bool transposed) {
+  check_floating(op, "input", input);
+  check_defined(op, "weight", weight);
+  check_same(op, "input", input, "weight", weight);
+  SW_CHECK_SHAPE(input.dim() == nd + 2 || input.dim() == nd + 1, op, ": expected input with ", nd + 2,
+                 " dimensions (N, C, ...), or ", nd + 1, " without a batch, got ", input.shape());
+  SW_CHECK_SHAPE(weight.dim() == nd + 2, op, ": expected weight with ", nd + 2, " dimensions, got ", weight.shape());
+  SW_CHECK_VALUE(groups >= 1, op, ": expected groups >= 1, got ", groups);
+  for (int i = 0; i < weight.dim(); ++i)
+    SW_CHECK_SHAPE(weight.shape()[i] >= 1, op, ": expected weight without empty dimensions, got ", weight.shape());
+  const Size channels = transposed ? weight.shape()[0] : Checked{op}.mul(weight.shape()[1], groups);
+  const Size results = transposed ? Checked{op}.mul(weight.shape()[1], groups) : weight.shape()[0];
+  const int dim = input.dim() - nd - 1;
+  SW_CHECK_SHAPE(input.shape()[dim] == channels, op, ": expected ", channels, " input channels (dim ", dim, "), got ",
+                 input.shape());
+  SW_CHECK_SHAPE(weight.shape()[0] % groups == 0, op, ": expected weight's dim 0 to be a multiple of groups ", groups,
+                 ", got ", weight.shape());
+  if (!bias.defined()) return;
+  check_same(op, "input", input, "bias", bias);
+  SW_CHECK_SHAPE(bias.shape() == Shape{results}, op, ": expected bias of shape ", Shape{results}, ", got ", bias.shape());
+}
+
+// The geometry of the convolution whose image side has `image` and whose result side has `result` channels; sizes are
+// filled in by the caller.
+ConvShape geometry(const Tensor& weight, Size groups, const Shape& stride, const Shape& padding, const Shape& dilation) {
+  const int nd = weight.dim() - 2;
+  ConvShape s{};
+  s.out_channels = weight.shape()[0];
+  s.in_channels = weight.shape()[1] * groups;
+  s.groups = groups;
+  for (int d = 0; d < 3; ++d) s.in[d] = s.out[d] = s.kernel[d] = s.stride[d] = s.dilation[d] = 1;
+  for (int i = 0; i < nd; ++i) {
+    const int d = 3 - nd + i;
+    s.kernel[d] = weight.shape()[2 + i];
+    s.stride[d] = stride[i];
+    s.padding[d] = padding[i];
+    s.dilation[d] = dilation[i];
+  }
+  return s;
+}
+
+// Scratch copies hold the padded image.
+void check_volume(const char* op, const ConvShape& s, const Shape& padded) {
+  const Checked checked{op};
+  Size image = 1, result = 1;
+  for (Size v : padded) image = checked.mul(image, v);
+  for (Size v : s.out) result = checked.mul(result, v);
+  for (Size channels : {s.in_channels, s.out_channels})
+    for (Size volume : {image, result}) checked.mul(checked.mul(checked.mul(volume, channels), s.batch + 1), 16);
+}
+
+Shape output_shape(const Tensor& input, Size channels, const Size* sizes, int nd) {
+  Shape shape{input.shape()[0], channels};
+  for (int d = 3 - nd; d < 3; ++d) shape.push_back(sizes[d]);
+  return shape;
+}
+
+Tensor channel_sums(const Tensor& x, DType dtype) {
+  const Size channels = x.shape()[1];
+  Tensor sum = empty(Shape{channels}, dtype, x.device());
+  launch(x.device(), channel_sum, ChannelSumArgs{x.numel() / channels, channels, x.dtype(), x.data(), sum.data()});
+  return sum;
+}
+
+const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
+
+Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, const Tensor& weight) {
+  Tensor dweight = empty(weight.shape(), weight.dtype(), weight.device());
+  launch(x.device(), conv_weight_grad, ConvWeightGradArgs{s, x.dtype(), x.data(), dy.data(), dweight.data()});
+  return dweight;
+}
+
+Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, Shape stride,
+                Shape padding, const Shape& padding_after, Shape dilation, Size groups) {
+  const Tensor x = channels_last(batched(input, nd)), w = contiguous(weight.alias());
+  const Tensor b = bias.defined() ? contiguous(bias.alias()) : bias;
+  ConvShape s = geometry(weight, groups, stride, padding, dilation);
+  const Checked checked{op};
+  s.batch = x.shape()[0];
+  Shape padded;
+  for (int i = 0; i < nd; ++i) {
+    const int d = 3 - nd + i;
+    s.in[d] = x.shape()[2 + i];
+    padded.push_back(checked.add(checked.add(s.in[d], padding[i]), padding_after[i]));
+    const Size reach = checked.add(checked.mul(dilation[i], s.kernel[d] - 1), 1);
+    SW_CHECK_SHAPE(reach <= padded[i], op, ": expected a kernel no larger than the padded input, got kernel ", reach,
+                   dilation[i] > 1 ? " (with dilation)" : "", " and padded input ", padded[i], " in dim ",
+                   input.dim() - nd + i);
+    s.out[d] = (padded[i] - reach) / stride[i] + 1;
+  }
+  check_volume(op, s, padded);
+
+  const Tensor y = empty_channels_last(output_shape(x, s.out_channels, s.out, nd), x.dtype(), x.device());
+  launch(x.device(), conv_forward, ConvForwardArgs{s, x.dtype(), x.data(), w.data(), data_or_null(b), y.data()});
+  const Tensor result = unbatched(y, nd, input.dim());
+  const int dim = input.dim();
+  tape::record(op, {result}, {input, weight, bias}, {x, w}, [s, nd, dim](tape::Backward& g) {
+    const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
+    if (g.needs(0)) {
+      const Grad dx = g.target(0, unbatched(x, nd, dim));
+      launch(dy.device(), conv_data_grad, ConvDataGradArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx});
+    }
+    if (g.needs(1)) g.give(1, weight_gradient(s, x, dy, w));
+    if (g.needs(2)) g.give(2, channel_sums(dy, dy.dtype()));
+  });
+  return result;
+}
+
+Tensor conv(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+            const Shape& padding, const Shape& dilation, Size groups) {
+  check_operands(op, input, weight, bias, nd, groups, false);
+  const Shape pad = per_dim(op, "padding", padding, nd, 0);
+  return convolve(op, nd, input, weight, bias, per_dim(op, "stride", stride, nd, 1), pad, pad,
+                  per_dim(op, "dilation", dilation, nd, 1), groups);
+}
+
+Tensor conv(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+            const std::string& padding, const Shape& dilation, Size groups) {
+  SW_CHECK_VALUE(padding == "same" || padding == "valid", op, ": expected padding to be numbers, \"same\" or \"valid\", got \"",
+                 padding, "\"");
+  if (padding == "valid") return conv(op, nd, input, weight, bias, stride, Shape{0}, dilation, groups);
+  check_operands(op, input, weight, bias, nd, groups, false);
+  const Shape steps = per_dim(op, "stride", stride, nd, 1), dilations = per_dim(op, "dilation", dilation, nd, 1);
+  Shape before, after;
+  for (int i = 0; i < nd; ++i) {
+    SW_CHECK_VALUE(steps[i] == 1, op, ": expected stride 1 with padding \"same\", got ", stride);
+    const Size total = Checked{op}.mul(dilations[i], weight.shape()[2 + i] - 1);
+    before.push_back(total / 2);
+    after.push_back(total - total / 2);
+  }
+  return convolve(op, nd, input, weight, bias, steps, before, after, dilations, groups);
+}
+
+Tensor conv_transpose(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias,
+                      const Shape& stride, const Shape& padding, const Shape& output_padding, Size groups,
+                      const Shape& dilation) {
+  check_operands(op, input, weight, bias, nd, groups, true);
+  const Shape steps = per_dim(op, "stride", stride, nd, 1), pad = per_dim(op, "padding", padding, nd, 0);
+  const Shape dilations = per_dim(op, "dilation", dilation, nd, 1);
+  const Shape extra = per_dim(op, "output_padding", output_padding, nd, 0);
+  const Tensor x = channels_last(batched(input, nd)), w = contiguous(weight.alias());
+  const Tensor b = bias.defined() ? contiguous(bias.alias()) : bias;
+  ConvShape s = geometry(weight, groups, steps, pad, dilations);  // of the convolution that this transposes
+  const Checked checked{op};
+  s.batch = x.shape()[0];
+  Shape padded;
+  for (int i = 0; i < nd; ++i) {
+    const int d = 3 - nd + i;
+    SW_CHECK_VALUE(extra[i] < steps[i] || extra[i] < dilations[i], op,
+                   ": expected output_padding smaller than stride or dilation, got ", output_padding, " with stride ",
+                   steps, " and dilation ", dilations);
+    s.out[d] = x.shape()[2 + i];
+    const Size reach = checked.add(checked.mul(dilations[i], s.kernel[d] - 1), 1);
+    padded.push_back(checked.add(checked.add(checked.mul(s.out[d] - 1, steps[i]), reach), extra[i]));
+    s.in[d] = padded[i] - checked.mul(2, pad[i]);
+    SW_CHECK_SHAPE(s.in[d] >= 1, op, ": expected an output of at least one element, got ", s.in[d], " in dim ",
+                   input.dim() - nd + i, " from input ", input.shape(), ", kernel ", s.kernel[d], " and padding ", pad);
+  }
+  check_volume(op, s, padded);
+
+  const Tensor y = empty_channels_last(output_shape(x, s.in_channels, s.in, nd), x.dtype(), x.device());
+  launch(x.device(), conv_data_grad,
+         ConvDataGradArgs{s, x.dtype(), x.data(), w.data(), data_or_null(b), Grad{y.data(), GradMode::Write}});
+  const Tensor result = unbatched(y, nd, input.dim());
+  const int dim = input.dim();
+  tape::record(op, {result}, {input, weight, bias}, {x, w}, [s, nd, dim](tape::Backward& g) {
+    const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
+    if (g.needs(0)) {
+      const Tensor dx = empty_like(x);
+      launch(dy.device(), conv_forward, ConvForwardArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx.data()});
+      g.give(0, unbatched(dx, nd, dim));
+    }
+    if (g.needs(1)) g.give(1, weight_gradient(s, dy, x, w));
+    if (g.needs(2)) g.give(2, channel_sums(dy, dy.dtype()));
+  });
+  return result;
+}
+
+}  // namespace
+
+#define SW_CONV(ND)                                                                                                        \
+  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,                   \
+                     const Shape& padding, const Shape& dilation, int64_t groups) {                                        \
+    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                               \
+  }                                                                                                                        \
+  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,                   \
+                     const std::string& padding, const Shape& dilation, int64_t groups) {                                  \
+    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                               \
+  }                                                                                                                        \
+  Tensor conv_transpose##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,         \
+                               const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation) { \
+    return conv_transpose("conv_transpose" #ND "d", ND, input, weight, bias, stride, padding, output_padding, groups,      \
+                          dilation);                                                                                       \
+  }
+SW_CONV(1)
+SW_CONV(2)
+SW_CONV(3)
+#undef SW_CONV
+
+}  // namespace skipway
