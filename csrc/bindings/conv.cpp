@@ -8,13 +8,13 @@ namespace skipway::bindings {
 namespace {
 
 using Conv = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const Shape&, const Shape&, const Shape&, int64_t);
-using ConvNamed = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const Shape&, const std::string&, const Shape&,
-                             int64_t);
+using ConvNamed = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const Shape&, const std::string&,
+                             const Shape&, int64_t);
 
 void bind_conv(py::module_& m, const char* name, Conv numbers, ConvNamed named) {
   const Shape one{1}, zero{0};
-  function(m, name, named, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a, "dilation"_a = one,
-           "groups"_a = 1);
+  function(m, name, named, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a,
+           "dilation"_a = one, "groups"_a = 1);
   function(m, name, numbers, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a = zero,
            "dilation"_a = one, "groups"_a = 1);
 }

@@ -2,8 +2,8 @@
 // is a sum over taps of positions of `from`, and differ only in their axes. A data gradient with stride s has s phases
 // per axis, each a correlation of its own with the taps that reach it.
 //
-// The image is first copied into a frame that includes its zero padding (or used in place, where it needs none), so that
-// no tap needs a check.
+// The image is first copied into a frame that includes its zero padding (or used in place, where it needs none), so
+// that no tap needs a check.
 #pragma once
 #include "core/parallel.h"
 #include "kernels/conv_shape.h"
@@ -30,8 +30,8 @@ inline Axis forward_axis(const ConvShape& s, int d) {
   return {0, s.out[d], 1, s.stride[d], s.kernel[d], 0, 1, -s.padding[d], s.dilation[d]};
 }
 
-// The gradient at position i sums what outputs (i + padding - r * dilation) / stride hold, over the taps r for which this
-// is a whole number. Taps of one phase, a residue of i modulo the stride, are `period` apart, so that there are
+// The gradient at position i sums what outputs (i + padding - r * dilation) / stride hold, over the taps r for which
+// this is a whole number. Taps of one phase, a residue of i modulo the stride, are `period` apart, so that there are
 // min(kernel, period) phases that any tap reaches; this is the one of taps r = start, start + period, ...
 inline int64_t tap_period(const ConvShape& s, int d) {
   int64_t gcd = s.stride[d];
@@ -44,10 +44,18 @@ inline int64_t tap_period(const ConvShape& s, int d) {
 }
 inline Axis gradient_axis(const ConvShape& s, int d, int64_t start) {
   const int64_t stride = s.stride[d], period = tap_period(s, d), taps = ceil_div(s.kernel[d] - start, period);
-  const int64_t residue = (start * s.dilation[d] - s.padding[d]) % stride, phase = residue < 0 ? residue + stride : residue;
+  const int64_t residue = (start * s.dilation[d] - s.padding[d]) % stride,
+                phase = residue < 0 ? residue + stride : residue;
   const int64_t last = start + (taps - 1) * period;
-  return {phase, phase < s.in[d] ? ceil_div(s.in[d] - phase, stride) : 0, stride, 1, taps, last, -period,
-          (phase + s.padding[d] - last * s.dilation[d]) / stride, s.dilation[d] * period / stride};
+  return {phase,
+          phase < s.in[d] ? ceil_div(s.in[d] - phase, stride) : 0,
+          stride,
+          1,
+          taps,
+          last,
+          -period,
+          (phase + s.padding[d] - last * s.dilation[d]) / stride,
+          s.dilation[d] * period / stride};
 }
 
 // A correlation with one set of taps, over frames with the given strides. The taps that read memory which follows on
@@ -70,9 +78,9 @@ struct Frame {
 };
 
 struct Blocks {
-  int64_t images, groups;    // images per block; groups of images
-  int split;                 // the axis that is cut
-  int64_t length, pieces;    // positions per piece; pieces
+  int64_t images, groups;  // images per block; groups of images
+  int split;               // the axis that is cut
+  int64_t length, pieces;  // positions per piece; pieces
   SW_INLINE int64_t count() const { return groups * pieces; }
 };
 
@@ -168,12 +176,14 @@ void fill_frames(const Plan& p, const Frame& f, const BlockRange& r, const S* fr
           continue;
         }
         clear(row, left * f.channels);
-        const S* source = from + ((((r.image0 + n) * p.from_size[0] + d) * p.from_size[1] + h) * p.from_size[2] + low[2] + left) * c;
+        const S* source =
+            from + ((((r.image0 + n) * p.from_size[0] + d) * p.from_size[1] + h) * p.from_size[2] + low[2] + left) * c;
         T* at = row + left * f.channels;
         if (pad == 0) {
           convert(source, at, (right - left) * c);
         } else {
-          for (int64_t w = left; w < right; ++w, at += f.channels, source += c) convert(source, at, c), clear(at + c, pad);
+          for (int64_t w = left; w < right; ++w, at += f.channels, source += c)
+            convert(source, at, c), clear(at + c, pad);
         }
         clear(row + right * f.channels, (extent[2] - right) * f.channels);
       }

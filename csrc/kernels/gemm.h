@@ -32,8 +32,8 @@ template <class T>
 struct MicroTile {
   static constexpr bool kWide = sizeof(T) == 4 && kVecBytes == 64;
   static constexpr int kLanes = Lanes<T>::n;
-  static constexpr int kMaxVecs = kWide ? 4 : 2;           // by rows: 1, 2 (or 4) vectors
-  static constexpr int kMaxColumnVecs = kWide ? 3 : 2;     // by columns: 1, 2 (or 3)
+  static constexpr int kMaxVecs = kWide ? 4 : 2;        // by rows: 1, 2 (or 4) vectors
+  static constexpr int kMaxColumnVecs = kWide ? 3 : 2;  // by columns: 1, 2 (or 3)
   static constexpr int kMaxColumnRows = kWide ? 8 : 6;
   static constexpr int kMaxRows = kWide ? 16 : 8;
   static constexpr int kMaxElements = kWide ? 28 * kLanes : 12 * kLanes;

@@ -23,12 +23,14 @@ struct Checked {
   }
 };
 
+std::string shown(const Shape& value) { return value.size() == 1 ? std::to_string(value[0]) : value.str(); }
+
 // One number per spatial dimension.
 Shape per_dim(const char* op, const char* name, const Shape& value, int nd, Size least) {
   SW_CHECK_VALUE(value.size() == 1 || value.size() == nd, op, ": expected ", name, " to be a number or ", nd,
-                 " numbers, got ", value);
+                 " numbers, got ", shown(value));
   const Shape all = value.size() == nd ? value : Shape::filled(nd, value[0]);
-  for (Size v : all) SW_CHECK_VALUE(v >= least, op, ": expected ", name, " >= ", least, ", got ", value);
+  for (Size v : all) SW_CHECK_VALUE(v >= least, op, ": expected ", name, " >= ", least, ", got ", shown(value));
   return all;
 }
 
@@ -70,12 +72,14 @@ void check_operands(const char* op, const Tensor& input, const Tensor& weight, c
                  ", got ", weight.shape());
   if (!bias.defined()) return;
   check_same(op, "input", input, "bias", bias);
-  SW_CHECK_SHAPE(bias.shape() == Shape{results}, op, ": expected bias of shape ", Shape{results}, ", got ", bias.shape());
+  SW_CHECK_SHAPE(bias.shape() == Shape{results}, op, ": expected bias of shape ", Shape{results}, ", got ",
+                 bias.shape());
 }
 
 // The geometry of the convolution whose image side has `image` and whose result side has `result` channels; sizes are
 // filled in by the caller.
-ConvShape geometry(const Tensor& weight, Size groups, const Shape& stride, const Shape& padding, const Shape& dilation) {
+ConvShape geometry(const Tensor& weight, Size groups, const Shape& stride, const Shape& padding,
+                   const Shape& dilation) {
   const int nd = weight.dim() - 2;
   ConvShape s{};
   s.out_channels = weight.shape()[0];
@@ -169,14 +173,14 @@ Tensor conv(const char* op, int nd, const Tensor& input, const Tensor& weight, c
 
 Tensor conv(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
             const std::string& padding, const Shape& dilation, Size groups) {
-  SW_CHECK_VALUE(padding == "same" || padding == "valid", op, ": expected padding to be numbers, \"same\" or \"valid\", got \"",
-                 padding, "\"");
+  SW_CHECK_VALUE(padding == "same" || padding == "valid", op,
+                 ": expected padding to be numbers, \"same\" or \"valid\", got \"", padding, "\"");
   if (padding == "valid") return conv(op, nd, input, weight, bias, stride, Shape{0}, dilation, groups);
   check_operands(op, input, weight, bias, nd, groups, false);
   const Shape steps = per_dim(op, "stride", stride, nd, 1), dilations = per_dim(op, "dilation", dilation, nd, 1);
   Shape before, after;
   for (int i = 0; i < nd; ++i) {
-    SW_CHECK_VALUE(steps[i] == 1, op, ": expected stride 1 with padding \"same\", got ", stride);
+    SW_CHECK_VALUE(steps[i] == 1, op, ": expected stride 1 with padding \"same\", got ", shown(stride));
     const Size total = Checked{op}.mul(dilations[i], weight.shape()[2 + i] - 1);
     before.push_back(total / 2);
     after.push_back(total - total / 2);
@@ -231,19 +235,20 @@ Tensor conv_transpose(const char* op, int nd, const Tensor& input, const Tensor&
 
 }  // namespace
 
-#define SW_CONV(ND)                                                                                                        \
-  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,                   \
-                     const Shape& padding, const Shape& dilation, int64_t groups) {                                        \
-    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                               \
-  }                                                                                                                        \
-  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,                   \
-                     const std::string& padding, const Shape& dilation, int64_t groups) {                                  \
-    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                               \
-  }                                                                                                                        \
-  Tensor conv_transpose##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,         \
-                               const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation) { \
-    return conv_transpose("conv_transpose" #ND "d", ND, input, weight, bias, stride, padding, output_padding, groups,      \
-                          dilation);                                                                                       \
+#define SW_CONV(ND)                                                                                                   \
+  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,              \
+                     const Shape& padding, const Shape& dilation, int64_t groups) {                                   \
+    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                          \
+  }                                                                                                                   \
+  Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,              \
+                     const std::string& padding, const Shape& dilation, int64_t groups) {                             \
+    return conv("conv" #ND "d", ND, input, weight, bias, stride, padding, dilation, groups);                          \
+  }                                                                                                                   \
+  Tensor conv_transpose##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,    \
+                               const Shape& padding, const Shape& output_padding, int64_t groups,                     \
+                               const Shape& dilation) {                                                               \
+    return conv_transpose("conv_transpose" #ND "d", ND, input, weight, bias, stride, padding, output_padding, groups, \
+                          dilation);                                                                                  \
   }
 SW_CONV(1)
 SW_CONV(2)

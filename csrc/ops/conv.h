@@ -1,9 +1,10 @@
 // Convolution (cross-correlation) in 1 to 3 dimensions, shown in 2. With C/g channels c of the group of k:
-//   y[n][k][oh][ow] = bias[k] + sum_{c, r, s} x[n][c][oh * stride - padding + r * dilation][ow * ... + s * ...] * w[k][c][r][s]
+//   y[n][k][oh][ow] = bias[k] + sum_{c, r, s} x[n][c][oh * stride - padding + r * dilation][ow * ... + s * ...] *
+//   w[k][c][r][s]
 // where x is 0 outside. Its gradients:
-//   dx[n][c][ih][iw] = sum over k, r, s and those oh, ow that read (ih, iw) through (r, s) of dy[n][k][oh][ow] * w[k][c][r][s]
-//   dw[k][c][r][s] = sum_{n, oh, ow} dy[n][k][oh][ow] * x[n][c][oh * stride - padding + r * dilation][...]
-//   dbias[k] = sum_{n, oh, ow} dy[n][k][oh][ow]
+//   dx[n][c][ih][iw] = sum over k, r, s and those oh, ow that read (ih, iw) through (r, s) of dy[n][k][oh][ow] *
+//   w[k][c][r][s] dw[k][c][r][s] = sum_{n, oh, ow} dy[n][k][oh][ow] * x[n][c][oh * stride - padding + r *
+//   dilation][...] dbias[k] = sum_{n, oh, ow} dy[n][k][oh][ow]
 // A transposed convolution computes dx from dy: x takes the place of dy, and the result the place of dx.
 //
 // In memory images are channels-last and weights are contiguous (out, in / groups, kernel...).

@@ -126,7 +126,8 @@ struct WeightStrides {
 };
 
 template <class T, class S>
-void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sources, int64_t lanes, int64_t width, T* panel) {
+void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sources, int64_t lanes, int64_t width,
+                T* panel) {
   // In the order of the weights' memory, but a few sources at a time where the results are far apart.
   const int64_t block = w.result > w.source ? 16 : 1;
   for (int64_t c0 = 0; c0 < sources; c0 += block)
@@ -150,8 +151,8 @@ const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides
         const Pass& pass = c.passes[p];
         T* panel = packed + (pass.taps_before * c.groups + pass.taps * group) * c.from_group * c.padded +
                    lane0 * pass.taps * c.from_group;
-        pack_panel(weight + group * w.group + lane0 * w.result, w, pass, c.from_group, smaller(width, c.to_group - lane0),
-                   smaller(width, c.padded - lane0), panel);
+        pack_panel(weight + group * w.group + lane0 * w.result, w, pass, c.from_group,
+                   smaller(width, c.to_group - lane0), smaller(width, c.padded - lane0), panel);
       }
     }
   });
@@ -167,7 +168,8 @@ const T* pack_bias(const Correlation<T, S>& c, const S* bias) {
   return packed;
 }
 
-// Vectors per panel: with two, a broadcast serves two vectors; four suit rows too short to fill the registers otherwise.
+// Vectors per panel: with two, a broadcast serves two vectors; four suit rows too short to fill the registers
+// otherwise.
 template <class T>
 int panel_vecs(int64_t channels, int64_t strip) {
   const int64_t vecs = ceil_div(channels, Lanes<T>::n);
@@ -186,7 +188,8 @@ void fill_results(const Correlation<T, S>& c, const S* bias) {
 }
 
 template <class T, class S>
-void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to, bool add) {
+void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
+               bool add) {
   const ConvShape s = flattened(shape);
   Correlation<T, S> c{};
   c.plan = make_plan(s, direction);
@@ -220,9 +223,8 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
   make_passes(p, c.frame, c.from_group, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
   const int64_t group_stride = c.to_group * c.from_group * p.taps;
-  c.weights = direction == Direction::Forward
-                  ? pack_weights(c, weight, {group_stride, c.from_group * p.taps, p.taps})
-                  : pack_weights(c, weight, {group_stride, p.taps, c.to_group * p.taps});
+  c.weights = direction == Direction::Forward ? pack_weights(c, weight, {group_stride, c.from_group * p.taps, p.taps})
+                                              : pack_weights(c, weight, {group_stride, p.taps, c.to_group * p.taps});
   c.bias = pack_bias(c, bias);
 
   // Where a block alone is much work for little data, panels are shared out as well.
@@ -243,8 +245,9 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    correlate<accumulate_type<S>>(Direction::Forward, a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.weight),
-                                  static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
+    correlate<accumulate_type<S>>(Direction::Forward, a.shape, static_cast<const S*>(a.x),
+                                  static_cast<const S*>(a.weight), static_cast<const S*>(a.bias), static_cast<S*>(a.y),
+                                  false);
   });
 }
 

@@ -21,8 +21,8 @@ struct WeightGrad {
   Pass pass;
   const S *x, *dy;
   int64_t groups, in_group, out_group;
-  int64_t run_padded, row;    // elements of a run, and of all runs of one result channel, in the buffers
-  int64_t parts, shares;      // of the blocks; of the result channels
+  int64_t run_padded, row;  // elements of a run, and of all runs of one result channel, in the buffers
+  int64_t parts, shares;    // of the blocks; of the result channels
   int64_t dy_stride[3], dy_image;
   T* partials;
 };
@@ -68,7 +68,8 @@ const T* block_gradient(const WeightGrad<T, S>& g, const BlockRange& r) {
     return reinterpret_cast<const T*>(dy);
   } else {
     const int split = g.blocks.split;
-    const int64_t n = g.blocks.pieces == 1 ? r.images * g.dy_image : (r.end[split] - r.begin[split]) * g.dy_stride[split];
+    const int64_t n =
+        g.blocks.pieces == 1 ? r.images * g.dy_image : (r.end[split] - r.begin[split]) * g.dy_stride[split];
     T* converted = static_cast<T*>(thread_scratch(kGradient, size_t(n) * sizeof(T)));
     convert(dy, converted, n);
     return converted;
@@ -77,8 +78,8 @@ const T* block_gradient(const WeightGrad<T, S>& g, const BlockRange& r) {
 
 // Adds a block to the rows [k0, k1) of a buffer, all of one group.
 template <class T, class S>
-void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T* frames, int64_t k0, int64_t k1, T* buffer,
-               bool first) {
+void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T* frames, int64_t k0, int64_t k1,
+               T* buffer, bool first) {
   using Tile = MicroTile<T>;
   constexpr int n = Lanes<T>::n;
   const int64_t vecs = g.run_padded / n, group = k0 / g.out_group;
