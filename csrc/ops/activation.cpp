@@ -40,6 +40,15 @@ void backward(Activation f, const ActivationParams& params, tape::Backward& b) {
   b.give(0, dx);
 }
 
+// Hardtanh's backward finds its bounds again in the output: they have to be numbers that bfloat16 can hold.
+ActivationParams stored(Activation f, ActivationParams params, DType dtype) {
+  if (f == Activation::Hardtanh && dtype == DType::BFloat16) {
+    params.a = float(bfloat16(float(params.a)));
+    params.b = float(bfloat16(float(params.b)));
+  }
+  return params;
+}
+
 // Into `out` where it is defined (then x's memory), else into a new tensor.
 Tensor activation_into(const char* name, Activation f, const ActivationParams& params, const Tensor& x,
                        const Tensor& out) {
@@ -64,13 +73,14 @@ Tensor part_of(const Tensor& x, int dim, int64_t start, int64_t size, int64_t st
 
 Tensor activation(const char* name, Activation f, const ActivationParams& params, const Tensor& x) {
   check_input(name, x);
-  return activation_into(name, f, params, x, {});
+  return activation_into(name, f, stored(f, params, x.dtype()), x, {});
 }
 
 Tensor activation_(const char* name, Activation f, const ActivationParams& params, const Tensor& x) {
   check_input(name, x);
-  return elementwise::in_place(name, x, x.dtype(),
-                               [&](const Tensor& out) { activation_into(name, f, params, x, out); });
+  return elementwise::in_place(name, x, x.dtype(), [&](const Tensor& out) {
+    activation_into(name, f, stored(f, params, x.dtype()), x, out);
+  });
 }
 
 // relu of integers is max(x, 0) too.

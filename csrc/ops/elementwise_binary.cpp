@@ -54,7 +54,8 @@ Tensor add_into(const char* name, const Tensor& a, const Tensor& b, double alpha
 Tensor sub_into(const char* name, const Tensor& a, const Tensor& b, double alpha, const Tensor& out) {
   check_two(name, a, b);
   const DType dtype = result_dtype(a, b, out);
-  SW_CHECK_TYPE(dtype != DType::Bool, name, ": bool tensors cannot be subtracted; use logical_xor");
+  SW_CHECK_TYPE(a.dtype() != DType::Bool && b.dtype() != DType::Bool, name,
+                ": bool tensors cannot be subtracted; use ~ or logical_xor");
   const Tensor y = run_binary(name, BinaryOp::Sub, a, b, dtype, dtype, out, alpha);
   tape::record(name, {y}, {a, b}, {}, [alpha, oa = Operand(a), ob = Operand(b)](Backward& k) {
     if (k.needs(0)) k.give(0, oa.reduce(k.grad()));

@@ -25,6 +25,7 @@ DType unary_result(UnaryOp op, const Tensor& x) {
     SW_CHECK_TYPE(!is_floating(d), "bitwise_not: expected an integer or bool tensor, got ", d);
   }
   if (op == UnaryOp::Neg) SW_CHECK_TYPE(d != DType::Bool, "neg: bool tensors have no negative; use logical_not");
+  if (op == UnaryOp::Square && d == DType::Bool) return DType::Int64;
   return is_floating(d) || keeps_integers(op) ? d : DType::Float32;
 }
 
