@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 import skipway.nn.functional as F
 from skipway import nn
 
@@ -63,8 +62,8 @@ class FoldedNorm(nn.Module):
 
 
 def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | None = None, verbose: bool = False) -> Any:
-    """A copy of ``model``, in eval mode, whose BatchNorm layers are folded into the convolution or linear layer that feeds
-    them, wherever that layer stands. Additions of residuals and activations that belong to a BatchNorm layer stay.
+    """A copy of ``model``, in eval mode, whose BatchNorm layers are folded into the convolution or linear layer that
+    feeds them, wherever that layer stands. Additions of residuals and activations that belong to a BatchNorm layer stay.
 
     A run with a random input shows which layer feeds which BatchNorm, and checks that the outputs agree; a layer whose
     output is used elsewhere too is left as it is. ``fused.fuse_report`` says what was done and the largest difference.
@@ -105,8 +104,8 @@ def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | Non
             report.skipped.setdefault(name, "no convolution or linear layer feeds it alone")
     if not _close(report, tolerance):
         raise FuseError(
-            f"fuse: outputs differ by {report.max_difference:.3g} (largest output {report.scale:.3g}) for a random input"
-            f" of shape {report.input_shape}: does the model depend on more than its input?"
+            f"fuse: outputs differ by {report.max_difference:.3g} (largest output {report.scale:.3g}) for a random"
+            f" input of shape {report.input_shape}: does the model depend on more than its input?"
         )
     fused.fuse_report = report
     if verbose:
@@ -151,32 +150,38 @@ def _trace(model: nn.Module, inputs: list[Any]) -> tuple[Any, Any, list[tuple[An
     """An input that fits, the model's output for it, and the (layer, norm) pairs that can be folded."""
     error: Exception | None = None
     for x in inputs:
-        made: dict[int, list[Any]] = {}  # layer -> its outputs
-        fed: dict[int, list[Any]] = {}  # norm -> its inputs
-        hooks = []
-        modules = {id(m): m for m in model.modules()}
-        for m in modules.values():
-            if isinstance(m, _layer_types()):
-                hooks.append(m.register_forward_hook(lambda mod, args, out: made.setdefault(id(mod), []).append(out)))
-            elif isinstance(m, _norm_types()):
-                hooks.append(m.register_forward_pre_hook(lambda mod, args: fed.setdefault(id(mod), []).append(args[0])))
         try:
-            expected = model(x)
+            return (x, *_watch(model, x))
         except Exception as e:
             error = error or e
-            continue
-        finally:
-            for h in hooks:
-                h.remove()
-        maker = {id(out): (key, len(outs)) for key, outs in made.items() for out in outs}
-        pairs = []
-        for key, takes in fed.items():
-            source, times = maker.get(id(takes[0]), (0, 0))
-            norm = modules[key]
-            if times == 1 and len(takes) == 1 and norm.running_mean is not None:
-                pairs.append((modules[source], norm))
-        return x, expected, pairs
     raise ValueError(f"fuse: no input of a usual size fits the model ({error}); give input= or input_size=") from error
+
+
+def _watch(model: nn.Module, x: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    made: dict[int, list[Any]] = {}  # layer -> its outputs
+    fed: dict[int, list[Any]] = {}  # norm -> its inputs
+    modules = {id(m): m for m in model.modules()}
+
+    def layer_hook(layer: Any, args: Any, out: Any) -> None:
+        made.setdefault(id(layer), []).append(out)
+
+    def norm_hook(norm: Any, args: Any) -> None:
+        fed.setdefault(id(norm), []).append(args[0])
+
+    hooks = [m.register_forward_hook(layer_hook) for m in modules.values() if isinstance(m, _layer_types())]
+    hooks += [m.register_forward_pre_hook(norm_hook) for m in modules.values() if isinstance(m, _norm_types())]
+    try:
+        expected = model(x)
+    finally:
+        for h in hooks:
+            h.remove()
+    maker = {id(out): (key, len(outs)) for key, outs in made.items() for out in outs}
+    pairs = []
+    for key, takes in fed.items():
+        source, times = maker.get(id(takes[0]), (0, 0))
+        if times == 1 and len(takes) == 1 and modules[key].running_mean is not None:
+            pairs.append((modules[source], modules[key]))
+    return expected, pairs
 
 
 class _Fold:
@@ -226,7 +231,9 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 setattr(parent, name, new)
 
 
-def _one_by_one(fused: nn.Module, folds: list[_Fold], check: Any, names: dict[int, str], report: FuseReport) -> list[_Fold]:
+def _one_by_one(
+    fused: nn.Module, folds: list[_Fold], check: Any, names: dict[int, str], report: FuseReport
+) -> list[_Fold]:
     """Undoes all folds and keeps those after which the output still agrees."""
     for f in folds:
         f.undo(fused)

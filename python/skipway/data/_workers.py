@@ -125,8 +125,11 @@ class Channel:
         self.sock.sendall(payload)
 
     def receive(self) -> Any:
-        header, fds, _, _ = socket.recv_fds(self.sock, _HEADER.size, 1) if hasattr(socket, "recv_fds") else (
-            self.sock.recv(_HEADER.size), [], 0, None)
+        header, fds, _, _ = (
+            socket.recv_fds(self.sock, _HEADER.size, 1)
+            if hasattr(socket, "recv_fds")
+            else (self.sock.recv(_HEADER.size), [], 0, None)
+        )
         try:
             if not header:
                 raise EOFError

@@ -79,7 +79,8 @@ def _same_shapes(batch: Sequence[Any], what: str) -> None:
     for i, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise ValueError(
-                f"default_collate: expected {what} of equal shape, got {shapes[0]} in sample 0 and {shape} in sample {i}"
+                f"default_collate: expected {what} of equal shape, got {shapes[0]} in sample 0"
+                f" and {shape} in sample {i}"
             )
 
 

@@ -49,8 +49,8 @@ class DataLoader(Generic[T_co]):
         use_threads: workers are threads of this process: no copy of the dataset, for loading that releases the
             interpreter's lock (file and image reading, NumPy).
 
-    The batches and their order depend on the generator's state alone. Worker ``i`` seeds ``random``, NumPy and skipway with
-    ``base_seed + i``. An exception in a worker is raised here, with the worker's traceback in its message.
+    The batches and their order depend on the generator's state alone. Worker ``i`` seeds ``random``, NumPy and skipway
+    with ``base_seed + i``. An exception in a worker is raised here, with the worker's traceback in its message.
     """
 
     _iterator: _WorkerIterator | None = None
@@ -141,9 +141,7 @@ class DataLoader(Generic[T_co]):
 
     def _fetch_maker(self) -> Callable[[Any], Callable[[Any], Any]]:
         make = _iterable_fetch if self._iterable else _map_fetch
-        return functools.partial(
-            make, collate=self.collate_fn, batched=self._auto_collation, drop_last=self.drop_last
-        )
+        return functools.partial(make, collate=self.collate_fn, batched=self._auto_collation, drop_last=self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers == 0:
@@ -289,7 +287,8 @@ def _context(given: Any) -> Any:
     if isinstance(given, str):
         if given not in multiprocessing.get_all_start_methods():
             raise ValueError(
-                f"DataLoader: multiprocessing_context must be one of {multiprocessing.get_all_start_methods()}, got {given!r}"
+                "DataLoader: multiprocessing_context must be one of"
+                f" {multiprocessing.get_all_start_methods()}, got {given!r}"
             )
         return multiprocessing.get_context(given)
     return given

@@ -28,7 +28,7 @@ class Dataset(Generic[T_co]):
 
 
 class IterableDataset(Dataset[T_co]):
-    """A stream of samples. Subclasses define ``__iter__``; in a worker, ``get_worker_info()`` says which share is due."""
+    """A stream of samples. Subclasses define ``__iter__``; in a worker, ``get_worker_info()`` says which share."""
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__")

@@ -81,7 +81,7 @@ def _no_download(name: str, download: bool, problem: DataNotFoundError) -> DataN
 
 
 class Digits(VisionDataset):
-    """The packaged 1,797 handwritten digits, 8 x 8 pixels of 0 to 16 (UCI, CC BY 4.0); 1,438 for training, 359 to test."""
+    """The packaged 1,797 handwritten digits, 8 x 8 pixels of 0 to 16 (UCI, CC BY 4.0): 1,438 to train, 359 to test."""
 
     def __init__(self, train: bool = True, transform: Transform = None, target_transform: Transform = None) -> None:
         super().__init__(load_digits()[0 if train else 1], transform, target_transform)

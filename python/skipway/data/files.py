@@ -98,7 +98,10 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     header = 4 + 4 * ndim
     expected = bytes((0, 0, 8, ndim))
     if raw[:4] != expected:
-        raise DataError(f"{path}: not an idx file of bytes with {ndim} dimensions: starts with {raw[:4].hex()}, not {expected.hex()}")
+        raise DataError(
+            f"{path}: not an idx file of bytes with {ndim} dimensions: starts with {raw[:4].hex()},"
+            f" not {expected.hex()}"
+        )
     if len(raw) < header:
         raise DataError(f"{path}: truncated: {len(raw)} bytes, the header alone has {header}")
     shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(ndim)]
@@ -106,7 +109,10 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     for i, d in enumerate(shape):
         size = header + d if i == 0 else header + (size - header) * d
     if len(raw) != size:
-        raise DataError(f"{path}: {'truncated' if len(raw) < size else 'too long'}: {len(raw)} bytes, expected {size} for shape {tuple(shape)}")
+        raise DataError(
+            f"{path}: {'truncated' if len(raw) < size else 'too long'}: {len(raw)} bytes, expected {size}"
+            f" for shape {tuple(shape)}"
+        )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -153,7 +159,9 @@ def load_mnist5k(data_dir: str | os.PathLike | None = None) -> tuple[Images, Ima
     except ValueError as e:
         raise DataError(f"{path}: not a table of numbers: {e}") from e
     if table.shape[1] != 785 or table.min(initial=0) < 0 or table.max(initial=0) > 255 or not len(table):
-        raise DataError(f"{path}: expected rows of 784 pixels (0 to 255) and a label, got a table of shape {table.shape}")
+        raise DataError(
+            f"{path}: expected rows of 784 pixels (0 to 255) and a label, got a table of shape {table.shape}"
+        )
     both = _images(path, table[:, :784].reshape(-1, 1, 28, 28), table[:, 784], TEN)
     rest, chosen = stratified_split(both.labels, 0.2, 5000)
     return both.take(rest), both.take(chosen)
@@ -161,8 +169,10 @@ def load_mnist5k(data_dir: str | os.PathLike | None = None) -> tuple[Images, Ima
 
 def _images(path: Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Images:
     y = labels.astype(np.int64)
-    if len(y) and not (0 <= y.min() and y.max() < len(classes)):
-        raise DataError(f"{path}: label {y.max() if y.max() >= len(classes) else y.min()} is not in 0 to {len(classes) - 1}")
+    if len(y) and not (y.min() >= 0 and y.max() < len(classes)):
+        raise DataError(
+            f"{path}: label {y.max() if y.max() >= len(classes) else y.min()} is not in 0 to {len(classes) - 1}"
+        )
     return Images(np.ascontiguousarray(pixels, dtype=np.uint8), y, classes)
 
 
@@ -235,7 +245,9 @@ def load_cifar(kind: int, data_dir: str | os.PathLike | None = None) -> tuple[Im
             pieces.append(_cifar_records(path, raw, kind))
         out.append(
             Images(
-                np.concatenate([p.images for p in pieces]), np.concatenate([p.labels for p in pieces]), pieces[0].classes
+                np.concatenate([p.images for p in pieces]),
+                np.concatenate([p.labels for p in pieces]),
+                pieces[0].classes,
             )
         )
     return out[0], out[1]
@@ -291,7 +303,9 @@ def list_folder(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     ]
     if not samples:
-        raise DataNotFoundError(f"{root}: expected one subfolder per class with {', '.join(IMAGE_SUFFIXES)} files, found none")
+        raise DataNotFoundError(
+            f"{root}: expected one subfolder per class with {', '.join(IMAGE_SUFFIXES)} files, found none"
+        )
     empty = [c for i, c in enumerate(classes) if all(label != i for _, label in samples)]
     if empty:
         raise DataNotFoundError(f"{root / empty[0]}: no {', '.join(IMAGE_SUFFIXES)} files")
@@ -318,9 +332,9 @@ def _read_folder(root: Path, size: int | None, channels: int | None) -> Images:
 
 
 def load_folder(data_dir: str | os.PathLike | None, size: int | None = None) -> tuple[Images, Images]:
-    """Folders of PNG and JPEG files named after their classes: ``train/`` with ``test/`` or ``val/``, or one lot of which
-    a fixed stratified fifth is for testing. ``size`` is that of the square images; by default their own where they are all
-    alike and small, else 32."""
+    """Folders of PNG and JPEG files named after their classes: ``train/`` with ``test/`` or ``val/``, or one lot of
+    which a fixed stratified fifth is for testing. ``size`` is that of the square images; by default their own where they
+    are all alike and small, else 32."""
     if data_dir is None:
         raise DataNotFoundError("folder: name the folder of class-named folders with --data-dir")
     root = Path(data_dir).expanduser()
@@ -337,7 +351,9 @@ def load_folder(data_dir: str | os.PathLike | None, size: int | None = None) -> 
         differing = sorted(set(test.classes) ^ set(train.classes))
         raise DataError(f"{test_root}: its classes differ from those of train/: {', '.join(differing[:5])}")
     if test.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(f"{test_root}: images are {test.images.shape[1:]}, those of train/ are {train.images.shape[1:]}")
+        raise DataError(
+            f"{test_root}: images are {test.images.shape[1:]}, those of train/ are {train.images.shape[1:]}"
+        )
     return train, test
 
 

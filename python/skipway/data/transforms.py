@@ -487,7 +487,9 @@ class RandomRotation:
             h, w = a.shape[-2:]
             y, x = np.mgrid[:h, :w] - np.array([(h - 1) / 2, (w - 1) / 2]).reshape(2, 1, 1)
             planes = a.reshape(1, -1, h, w)
-            out = sample_bilinear(planes, (c * y + s * x + (h - 1) / 2)[None], (c * x - s * y + (w - 1) / 2)[None], self.fill)
+            out = sample_bilinear(
+                planes, (c * y + s * x + (h - 1) / 2)[None], (c * x - s * y + (w - 1) / 2)[None], self.fill
+            )
             return out.reshape(a.shape)
 
         return _on_array("RandomRotation", img, work)

@@ -30,8 +30,8 @@ def save(
 ) -> None:
     """Saves ``obj``: tensors, numbers, strings, None and bools, in dicts, lists, tuples and sets of any depth.
 
-    The file is a safetensors file: a tensor at ``obj["model"]["fc.weight"]`` is stored as ``model.fc.weight``, and the rest as
-    JSON in the file's metadata. A path is written to a temporary file in the same folder, flushed and renamed, so that
+    The file is a safetensors file: a tensor at ``obj["model"]["fc.weight"]`` is stored as ``model.fc.weight``, and the rest
+    as JSON in the file's metadata. A path is written to a temporary file in the same folder, flushed and renamed, so that
     the old or the new file is there whatever happens meanwhile. Tensors that are the same view of the same memory are
     stored once. ``pickle_module`` and ``pickle_protocol`` are accepted and ignored.
 
@@ -109,13 +109,15 @@ def load(
 def _parse(name: str, raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     import safetensors
 
-    if raw[:4] == b"PK\x03\x04" or (raw[:1] == b"\x80" and len(raw) > 2 and raw[1] in (2, 3, 4, 5) and raw[7:8] != b"\0"):
+    size = int.from_bytes(raw[:8], "little")  # of the header
+    if raw[:4] == b"PK\x03\x04" or (
+        raw[:1] == b"\x80" and raw[1:2] in (b"\2", b"\3", b"\4", b"\5") and size > len(raw)
+    ):
         raise LoadError(f"{name}: this is a pickle, as torch.save writes; load reads safetensors files only")
     if len(raw) < 8:
         raise LoadError(f"{name}: not a safetensors file: {len(raw)} bytes long")
     try:
         parts = safetensors.deserialize(raw)
-        (size,) = struct.unpack_from("<Q", raw)
         metadata = json.loads(raw[8 : 8 + size]).get("__metadata__") or {}
     except Exception as e:
         raise LoadError(f"{name}: damaged, truncated or not a safetensors file: {e}") from e

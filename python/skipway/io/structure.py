@@ -6,10 +6,10 @@ one key that names its kind: {"dict": [[key, value], ...]}, {"tuple": [...]}, {"
 
 from __future__ import annotations
 
-import argparse
 import base64
 import math
 import pathlib
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +58,7 @@ class Encoder:
             return {"dtype": str(value).rpartition(".")[2]}
         if isinstance(value, sw.device):
             return {"device": str(value)}
-        if isinstance(value, argparse.Namespace):
+        if type(value) is getattr(sys.modules.get("argparse"), "Namespace", None):
             return {"namespace": self.encode(vars(value), path)}
         if isinstance(value, pathlib.PurePath):
             return {"path": str(value)}
@@ -76,7 +76,9 @@ class Encoder:
         import skipway as sw
 
         data = value.detach()
-        same = (data.data_ptr(), tuple(data.shape), tuple(data.stride()), str(data.dtype)) if data.numel() else id(value)
+        same = (
+            (data.data_ptr(), tuple(data.shape), tuple(data.stride()), str(data.dtype)) if data.numel() else id(value)
+        )
         name = self._names.get(same)
         if name is None:
             name = self._names[same] = self._put(data.cpu().numpy(), path)
@@ -129,6 +131,8 @@ class Decoder:
         if kind == "bytes":
             return base64.b64decode(value)
         if kind == "namespace":
+            import argparse
+
             return argparse.Namespace(**self.decode(value))
         if kind == "path":
             return pathlib.Path(value)

@@ -1,5 +1,6 @@
-"""The residual networks for CIFAR of He et al. 2015, section 4.2: a 3x3 convolution, three stages of n blocks with 16, 32
-and 64 channels at full, half and quarter size, global average pooling and a linear layer; 6n + 2 layers with weights."""
+"""The residual networks for CIFAR of He et al. 2015, section 4.2: a 3x3 convolution, three stages of n blocks with 16,
+32 and 64 channels at full, half and quarter size, global average pooling and a linear layer: 6n + 2 layers with
+weights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The residual networks of He et al. 2015 (https://arxiv.org/abs/1512.03385), with torchvision's parameter names, arguments
-and initial values, so that state dicts go both ways."""
+"""The residual networks of He et al. 2015 (https://arxiv.org/abs/1512.03385), with torchvision's parameter names,
+arguments and initial values, so that state dicts go both ways."""
 
 from __future__ import annotations
 
@@ -203,7 +203,9 @@ def resnext50_32x4d(*, weights: Any = None, progress: bool = True, **kwargs: Any
 
 def resnext101_32x8d(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
     """ResNeXt-101 32x8d (Xie et al. 2016)."""
-    return _resnet("resnext101_32x8d", Bottleneck, [3, 4, 23, 3], weights, {"groups": 32, "width_per_group": 8, **kwargs})
+    return _resnet(
+        "resnext101_32x8d", Bottleneck, [3, 4, 23, 3], weights, {"groups": 32, "width_per_group": 8, **kwargs}
+    )
 
 
 def wide_resnet50_2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:

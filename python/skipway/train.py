@@ -1,0 +1,493 @@
+"""Training a residual network on images, from the command line (``skipway train``) or from Python (:func:`train`).
+
+A run is a function of its options: the order of the images and their augmentation are keyed by (seed, epoch, batch),
+and the library's results do not depend on the number of threads. So a run that was killed and resumed ends with the same
+bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skipway as sw
+from skipway import models, nn, optim
+from skipway.data import batch as aug
+from skipway.data._random import Stream
+from skipway.data.files import NAMES, DataError, Images, load_images
+from skipway.nn import functional as F
+
+from . import _runs
+from ._runs import RunError
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("cosine", "onecycle", "step", "linear", "constant")
+AUGMENTS = ("auto", "none", "affine", "shift", "flip", "crop-flip", "crop-flip-cutout")
+_EPOCHS = {"digits": 30, "mnist5k": 20, "fashion-mnist": 15, "mnist": 10}
+_LR = {"sgd": 0.1, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3}
+_AUGMENT = {"digits": "affine", "mnist5k": "affine", "mnist": "shift", "fashion-mnist": "flip"}
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why."""
+
+
+@dataclass
+class Options:
+    """What ``skipway train`` takes; None and "auto" are filled in from the data and the optimizer."""
+
+    model: str = "resnet14"
+    data: str = "digits"
+    data_dir: str | None = None
+    image_size: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    augment: str = "auto"
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int | None = None
+    seed: int = 0
+    out: str | None = None
+
+    def fill(self) -> Options:
+        """Checks the values and fills in those that depend on others."""
+        for name, allowed in (
+            ("data", NAMES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS),
+            ("dtype", ("float32", "bfloat16")),
+        ):  # fmt: skip
+            if getattr(self, name) not in allowed:
+                raise RunError(f"--{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        small = self.data in ("digits", "mnist5k", "folder")
+        self.epochs = _EPOCHS.get(self.data, 30) if self.epochs is None else self.epochs
+        self.batch_size = (64 if small else 128) if self.batch_size is None else self.batch_size
+        self.lr = _LR[self.optimizer] if self.lr is None else self.lr
+        self.augment = _AUGMENT.get(self.data, "crop-flip") if self.augment == "auto" else self.augment
+        for name, value, low, high in (
+            ("epochs", self.epochs, 1, 10**6), ("batch-size", self.batch_size, 1, 10**6),
+            ("seed", self.seed, 0, 2**63 - 1), ("threads", self.threads or 1, 1, 256),
+            ("image-size", self.image_size or 8, 4, 1024),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise RunError(f"--{name}: expected {low} to {high}, got {value}")
+        if self.threads == 0 or self.image_size == 0:
+            raise RunError("--threads and --image-size: expected at least 1, got 0")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise RunError(f"--lr: expected a number above 0, got {self.lr}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise RunError(f"--weight-decay: expected a number of at least 0, got {self.weight_decay}")
+        if not 0 <= self.label_smoothing < 1:
+            raise RunError(f"--label-smoothing: expected 0 to below 1, got {self.label_smoothing}")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def augmentation(name: str, size: int) -> aug.BatchTransform | None:
+    """The augmentation ``name`` for images of ``size`` pixels, on uint8 or float32 batches."""
+    shift = max(1, size // 8)
+    return {
+        "none": None,
+        "affine": aug.random_affine(degrees=10.0, shift=size / 12, scale=0.12, shear=0.15),
+        "shift": aug.random_crop(max(1, size // 14)),
+        "flip": aug.random_flip(),
+        "crop-flip": aug.compose(aug.random_crop(shift), aug.random_flip()),
+        "crop-flip-cutout": aug.compose(aug.random_crop(shift), aug.random_flip(), aug.cutout(size // 2, fill=128)),
+    }[name]
+
+
+class Batches:
+    """Normalised batches of images in memory; the next one is made while the present one is in use."""
+
+    def __init__(self, data: Images, batch_size: int, mean: np.ndarray, std: np.ndarray) -> None:
+        self.data, self.batch_size = data, batch_size
+        self.mean, self.scale = mean.reshape(1, -1, 1, 1), (1.0 / std).reshape(1, -1, 1, 1)
+
+    def normalise(self, x: np.ndarray) -> np.ndarray:
+        return ((x.astype(np.float32) - self.mean) * self.scale).astype(np.float32)
+
+    def in_order(self) -> Iterator[tuple[Any, Any]]:
+        n = len(self.data)
+        return self._ahead([np.arange(i, min(n, i + self.batch_size)) for i in range(0, n, self.batch_size)], None)
+
+    def shuffled(self, seed: int, epoch: int, augment: aug.BatchTransform | None) -> Iterator[tuple[Any, Any]]:
+        order = Stream(seed, epoch, 0).permutation(len(self.data))
+        chunks = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        if len(chunks) > 1 and len(chunks[-1]) == 1:
+            chunks.pop()  # one image alone has no batch statistics
+        return self._ahead(chunks, lambda x, i: x if augment is None else augment(x, Stream(seed, epoch, 1 + i)))
+
+    def __len__(self) -> int:
+        """Of a shuffled pass."""
+        full, rest = divmod(len(self.data), self.batch_size)
+        return full + (rest > 1 or (rest == 1 and full == 0))
+
+    def _ahead(self, chunks: list[np.ndarray], change: Callable[[np.ndarray, int], np.ndarray] | None) -> Iterator[Any]:
+        def make(i: int) -> tuple[np.ndarray, np.ndarray]:
+            x = self.data.images[chunks[i]]
+            if change is not None:
+                x = change(x, i)
+            return self.normalise(x), self.data.labels[chunks[i]]
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(make, 0)
+            for i in range(len(chunks)):
+                x, y = coming.result()
+                if i + 1 < len(chunks):
+                    coming = pool.submit(make, i + 1)
+                yield sw.from_numpy(x), sw.from_numpy(y)
+
+
+# ------------------------------------------------------------------------------------------------------------ schedule
+
+
+def schedule_factor(name: str, steps: int) -> Callable[[int], float]:
+    """The learning rate at a step, as a part of ``--lr``; cosine and linear warm up for 5 % of the steps."""
+
+    def warm(p: float) -> float:
+        return min(1.0, (p + 0.5 / steps) / 0.05)
+
+    def factor(step: int) -> float:
+        p = min(step, steps) / steps
+        if name == "cosine":
+            return warm(p) * 0.5 * (1.0 + math.cos(math.pi * p))
+        if name == "linear":
+            return warm(p) * (1.0 - p)
+        if name == "step":
+            return 0.1 ** ((p >= 0.5) + (p >= 0.75))
+        if name == "onecycle":  # Smith 2018: up to the full rate at 30 %, then down to almost nothing
+            if p < 0.3:
+                return 0.04 + 0.96 * 0.5 * (1.0 - math.cos(math.pi * p / 0.3))
+            return 0.5 * (1.0 + math.cos(math.pi * (p - 0.3) / 0.7))
+        return 1.0
+
+    return factor
+
+
+def make_optimizer(options: Options, model: nn.Module) -> Any:
+    """Weight decay is for weights alone, not for biases and normalisation."""
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": weights, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if options.optimizer == "sgd":
+        return optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
+    return {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}[options.optimizer](
+        groups, lr=options.lr
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+class Progress:
+    """A bar on a terminal, one plain line per epoch elsewhere."""
+
+    def __init__(self, epochs: int, done: int, images_per_epoch: int, stream: Any = None) -> None:
+        self.stream = stream or sys.stdout
+        self.epochs, self.images = epochs, images_per_epoch
+        self.first, self.start = done, time.perf_counter()
+        self.bar: Any = None
+        if getattr(self.stream, "isatty", lambda: False)():
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=epochs * images_per_epoch, initial=done * images_per_epoch, unit=" images", file=self.stream,
+                dynamic_ncols=True, smoothing=0.05,
+                bar_format="{desc} |{bar}| {percentage:3.0f}% {rate_fmt}, {remaining} left{postfix}",
+            )  # fmt: skip
+
+    def batch(self, epoch: int, count: int, loss: float, accuracy: float) -> None:
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {epoch}/{self.epochs}", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %", refresh=False)
+            self.bar.update(count)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        if self.bar is not None:
+            return
+        epoch = row["epoch"]
+        left = (time.perf_counter() - self.start) / (epoch - self.first) * (self.epochs - epoch)
+        width = len(str(self.epochs))
+        print(
+            f"epoch {epoch:{width}}/{self.epochs}  loss {row['train_loss']:.4f}"
+            f"  accuracy {100 * row['train_accuracy']:6.2f} %  test {100 * row['test_accuracy']:6.2f} %  {row['images_per_second']:.0f} images/s  {left:.0f} s left",
+            file=self.stream,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- trainer
+
+
+class Trainer:
+    """One run: its data, model, optimizer and schedule, and where it stands."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        if options.threads is not None:
+            sw.set_num_threads(options.threads)
+        try:
+            self.device = sw.device(options.device)
+            sw.zeros(1).to(self.device)
+        except (RuntimeError, ValueError) as e:
+            raise RunError(f"--device: {options.device} cannot be used: {e}") from e
+        train, test = load_images(options.data, options.data_dir, options.image_size)
+        if len(train) < 2:
+            raise DataError(f"--data {options.data}: expected at least 2 training images, got {len(train)}")
+        self.classes = train.classes
+        mean, std = moments(train.images)
+        assert options.batch_size is not None and options.epochs is not None
+        self.train = Batches(train, options.batch_size, mean, std)
+        self.test = Batches(test, 256, mean, std)
+        self.mean, self.std = mean, std
+        self.augment = augmentation(options.augment, train.images.shape[-1])
+        sw.manual_seed(options.seed)
+        try:
+            self.model = models.get(options.model, num_classes=len(train.classes), in_channels=train.images.shape[1])
+        except ValueError as e:
+            raise RunError(f"--model: {e}") from e
+        self.model = self.model.to(self.device)
+        self.optimizer = make_optimizer(options, self.model)
+        factor = schedule_factor(options.schedule, options.epochs * len(self.train))
+        self.scheduler = optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.epoch, self.seconds = 0, 0.0
+        self.metrics: list[dict[str, Any]] = []
+        self.best = {"epoch": 0, "test_accuracy": -1.0}
+
+    # ---- the state on disk
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "kind": "skipway.train",
+            "options": asdict(self.options),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "metrics": self.metrics,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "rng": {"library": sw.get_rng_state(), "loader": {"seed": self.options.seed, "epoch": self.epoch}},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        sw.set_rng_state(state["rng"]["library"])
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.metrics, self.best = state["metrics"], state["best"]
+
+    def best_state(self) -> dict[str, Any]:
+        return {
+            "kind": "skipway.model",
+            "model_name": self.options.model,
+            "num_classes": len(self.classes),
+            "in_channels": int(self.mean.size),
+            "classes": list(self.classes),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            **self.best,
+            "model": self.model.state_dict(),
+        }
+
+    # ---- work
+
+    def forward(self, x: Any) -> Any:
+        if self.options.dtype == "bfloat16":
+            with sw.autocast(self.device.type, dtype=sw.bfloat16):
+                return self.model(x).float()
+        return self.model(x)
+
+    def train_epoch(self, progress: Progress) -> tuple[float, float]:
+        """One pass over the training images; mean loss and accuracy."""
+        self.model.train()
+        count, correct, total = 0, 0, 0.0
+        epoch = self.epoch + 1
+        for x, y in self.train.shuffled(self.options.seed, epoch, self.augment):
+            x, y = x.to(self.device), y.to(self.device)
+            out = self.forward(x)
+            loss = F.cross_entropy(out, y, label_smoothing=self.options.label_smoothing)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.scheduler.step()
+            value = float(loss.item())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss became {value} in epoch {epoch}; try a lower --lr than {self.options.lr}"
+                )
+            n = len(y)
+            count, total = count + n, total + value * n
+            correct += int((out.argmax(1) == y).sum().item())
+            progress.batch(epoch, n, total / count, correct / count)
+        return total / count, correct / count
+
+    def evaluate(self) -> tuple[float, float]:
+        """Mean loss and accuracy on the test images."""
+        self.model.eval()
+        count, correct, total = 0, 0, 0.0
+        with sw.no_grad():
+            for x, y in self.test.in_order():
+                x, y = x.to(self.device), y.to(self.device)
+                out = self.forward(x)
+                count += len(y)
+                total += float(F.cross_entropy(out, y).item()) * len(y)
+                correct += int((out.argmax(1) == y).sum().item())
+        return total / count, correct / count
+
+    def run(self, folder: Path) -> None:
+        """Trains to the last epoch; after each, ``folder`` holds all that is needed to go on."""
+        progress = Progress(self.options.epochs or 0, self.epoch, len(self.train.data))
+        try:
+            while self.epoch < (self.options.epochs or 0):
+                self._one(folder, progress)
+        finally:
+            progress.close()
+
+    def _one(self, folder: Path, progress: Progress) -> None:
+        start = time.perf_counter()
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        loss, accuracy = self.train_epoch(progress)
+        trained = time.perf_counter() - start
+        test_loss, test_accuracy = self.evaluate()
+        seconds = self.seconds + time.perf_counter() - start
+        row = {
+            "epoch": self.epoch + 1,
+            "lr": lr,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "images_per_second": round(len(self.train.data) / trained, 1),
+            "seconds": round(seconds, 3),
+        }
+        self.epoch, self.seconds = self.epoch + 1, seconds
+        self.metrics.append(row)
+        if test_accuracy > self.best["test_accuracy"]:
+            self.best = {"epoch": self.epoch, "test_accuracy": test_accuracy}
+            sw.save(self.best_state(), folder / _runs.BEST)
+        sw.save(self.state(), folder / _runs.LAST)
+        _runs.append_metrics(folder, row)
+        progress.epoch(row)
+
+
+def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, float32; exact sums, whatever the order."""
+    x = images.astype(np.int64)
+    n = x.shape[0] * x.shape[2] * x.shape[3]
+    s, s2 = x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))
+    mean = s / n
+    std = np.sqrt(np.maximum((n * s2 - s * s) / float(n) ** 2, 1e-12))
+    return mean.astype(np.float32), np.maximum(std, 1e-3).astype(np.float32)
+
+
+def train(
+    options: Options | None = None, *, resume: str | None = None, command: list[str] | None = None, **changes: Any
+) -> dict:
+    """Trains and returns the summary, which the run folder holds too.
+
+    ``train(data="digits", epochs=5)`` sets options by name. With ``resume`` (a run folder or its ``last.safetensors``)
+    the run goes on with its own options; only ``threads`` and ``data_dir`` may be changed.
+
+    Raises:
+        RunError: for options that make no sense, in one line.
+        DataError, DataNotFoundError: for damaged and missing data.
+        TrainingError: when the loss is no longer finite.
+    """
+    options = options or Options()
+    for name, value in changes.items():
+        if name not in {f.name for f in fields(Options)}:
+            raise TypeError(f"train: unknown option {name!r}")
+        setattr(options, name, value)
+    state: dict[str, Any] | None = None
+    if resume is not None:
+        folder, state = _load_run(resume)
+        allowed = {"threads": options.threads, "data_dir": options.data_dir}
+        options = Options(**state["options"])
+        for name, value in allowed.items():
+            if value is not None:
+                setattr(options, name, value)
+    trainer = Trainer(options.fill())
+    if state is None:
+        folder = _runs.create(options.out, f"{options.data}-{options.model}")
+        sw.save(trainer.state(), folder / _runs.LAST)
+    else:
+        try:
+            trainer.restore(state)
+        except (KeyError, RuntimeError, ValueError) as e:
+            raise RunError(f"--resume: {folder}: its state does not fit this run: {e}") from e
+    _runs.write_metrics(folder, trainer.metrics)
+    try:
+        trainer.run(folder)
+    except KeyboardInterrupt:
+        raise Interrupted(folder, trainer.epoch) from None
+    return _finish(trainer, folder, command)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training; ``folder`` can be resumed."""
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        super().__init__(
+            f"interrupted after epoch {epoch}; continue with: skipway train --resume {shlex.quote(str(folder))}"
+        )
+        self.folder, self.epoch = folder, epoch
+
+
+def _load_run(resume: str) -> tuple[Path, dict[str, Any]]:
+    folder, checkpoint = _runs.locate(resume)
+    try:
+        state = sw.load(checkpoint)
+    except ValueError as e:
+        raise RunError(f"--resume: {e}") from e
+    if not isinstance(state, dict) or state.get("kind") != "skipway.train":
+        raise RunError(f"--resume: {checkpoint} is not the state of a training run")
+    return folder, state
+
+
+def _finish(trainer: Trainer, folder: Path, command: list[str] | None) -> dict[str, Any]:
+    last = trainer.metrics[-1]
+    summary = {
+        "test_accuracy": last["test_accuracy"],
+        "test_loss": last["test_loss"],
+        "best_test_accuracy": trainer.best["test_accuracy"],
+        "best_epoch": trainer.best["epoch"],
+        "epochs": trainer.epoch,
+        "seconds": round(trainer.seconds, 3),
+        "seed": trainer.options.seed,
+        "command": shlex.join(command) if command else None,
+        "options": asdict(trainer.options),
+        "parameters": sum(int(p.numel()) for p in trainer.model.parameters()),
+        "train_images": len(trainer.train.data),
+        "test_images": len(trainer.test.data),
+        "threads": sw.get_num_threads(),
+        "versions": {
+            "skipway": sw.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "platform": platform.platform(),
+        },
+        "folder": str(folder),
+    }
+    _runs.write_summary(folder, summary)
+    _runs.draw_curves(folder, trainer.metrics, f"{trainer.options.model} on {trainer.options.data}")
+    return summary
