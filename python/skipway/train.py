@@ -1,8 +1,8 @@
 """Training a residual network on images, from the command line (``skipway train``) or from Python (:func:`train`).
 
 A run is a function of its options: the order of the images and their augmentation are keyed by (seed, epoch, batch),
-and the library's results do not depend on the number of threads. So a run that was killed and resumed ends with the same
-bits as one that was not.
+and the library's results do not depend on the number of threads. So a run that was killed and resumed ends with the
+same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -224,7 +224,8 @@ class Progress:
         width = len(str(self.epochs))
         print(
             f"epoch {epoch:{width}}/{self.epochs}  loss {row['train_loss']:.4f}"
-            f"  accuracy {100 * row['train_accuracy']:6.2f} %  test {100 * row['test_accuracy']:6.2f} %  {row['images_per_second']:.0f} images/s  {left:.0f} s left",
+            f"  accuracy {100 * row['train_accuracy']:6.2f} %"
+            f"  test {100 * row['test_accuracy']:6.2f} %  {row['images_per_second']:.0f} images/s  {left:.0f} s left",
             file=self.stream,
             flush=True,
         )

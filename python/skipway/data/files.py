@@ -333,8 +333,8 @@ def _read_folder(root: Path, size: int | None, channels: int | None) -> Images:
 
 def load_folder(data_dir: str | os.PathLike | None, size: int | None = None) -> tuple[Images, Images]:
     """Folders of PNG and JPEG files named after their classes: ``train/`` with ``test/`` or ``val/``, or one lot of
-    which a fixed stratified fifth is for testing. ``size`` is that of the square images; by default their own where they
-    are all alike and small, else 32."""
+    which a fixed stratified fifth is for testing. ``size`` is that of the square images; by default their own where
+    they are all alike and small, else 32."""
     if data_dir is None:
         raise DataNotFoundError("folder: name the folder of class-named folders with --data-dir")
     root = Path(data_dir).expanduser()
