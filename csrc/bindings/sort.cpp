@@ -4,6 +4,20 @@
 #include "bindings/named.h"
 
 namespace skipway::bindings {
+namespace {
+
+py::object unique_any(const Tensor& x, bool, bool return_inverse, bool return_counts, const py::object& dim) {
+  SW_CHECK_VALUE(dim.is_none(), "unique: dim is not supported, the tensor is flattened");
+  const Unique u = unique(x);
+  if (!return_inverse && !return_counts) return py::cast(u.values);
+  py::list out;
+  out.append(u.values);
+  if (return_inverse) out.append(u.inverse);
+  if (return_counts) out.append(u.counts);
+  return py::tuple(out);
+}
+
+}  // namespace
 
 SW_BINDINGS(sort) {
   // Sorting is always stable, and topk always sorted: the flags are taken for compatibility.
@@ -28,6 +42,9 @@ SW_BINDINGS(sort) {
         return values_indices("kthvalue", kthvalue(x, k, dim, keepdim));
       },
       "input"_a, "k"_a, "dim"_a = -1, "keepdim"_a = false);
+  m.def("unique", &unique_any, "input"_a, "sorted"_a = true, "return_inverse"_a = false, "return_counts"_a = false,
+        "dim"_a = py::none());
+  add_method("unique", m.attr("unique"));
 }
 
 }  // namespace skipway::bindings

@@ -8,9 +8,9 @@
 
 namespace skipway {
 
-// dst += src, of the same shape and dtype; not on the tape. Elements of dst that share memory receive all their
-// addends, in row-major order.
-void accumulate_into(const Tensor& dst, const Tensor& src);
+// dst += src, of the same shape and dtype; not on the tape. Where elements of dst overlap in memory (`overlaps`), each
+// place receives all its addends, in a fixed order.
+void accumulate_into(const Tensor& dst, const Tensor& src, bool overlaps);
 
 // x[indices[0], indices[1], ...] with undefined entries for whole dimensions. Indices are integers (negative ones count
 // from the end) of shapes that broadcast together, or bool masks over one or more dimensions. As in NumPy, their common

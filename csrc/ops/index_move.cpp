@@ -73,10 +73,13 @@ void check_mask_shape(const char* op, const Tensor& x, const Tensor& mask, int a
 
 }  // namespace
 
-void accumulate_into(const Tensor& dst, const Tensor& src) {
-  const Tensor values = contiguous(src.alias());
+void accumulate_into(const Tensor& dst, const Tensor& src, bool overlaps) {
   const int64_t zero = 0;
-  launch_move(MoveMode::Add, dst, values, axes_of(dst, values), 1, std::numeric_limits<int64_t>::max(), &zero, false);
+  int64_t largest = 0;  // the dimension of this stride is cut among threads
+  for (int d = 0; d < src.dim(); ++d)
+    if (src.shape()[d] > 1) largest = std::max(largest, src.strides()[d]);
+  const int64_t stride = overlaps || largest == 0 ? std::numeric_limits<int64_t>::max() : largest - 1;
+  launch_move(MoveMode::Add, dst, src, axes_of(dst, src), 1, stride, &zero, false);
 }
 
 Tensor integer_index(const char* op, const Tensor& index) {

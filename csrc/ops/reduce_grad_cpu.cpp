@@ -32,6 +32,37 @@ SW_INLINE void for_bands(const ReduceGeometry& g, const F& f) {
   });
 }
 
+// One contiguous line: its extreme by vectors, then the first element that equals it (or is NaN as it is).
+template <class T, bool kMax>
+int64_t arg_reduce_line(const T* x, int64_t n) {
+  using L = Lanes<T>;
+  using A = typename L::scalar;
+  constexpr int64_t width = 4 * L::n;
+  A best = A(x[0]);
+  int64_t i = 0;
+  if (n >= width) {
+    typename L::vec acc[4];
+    for (int k = 0; k < 4; ++k) acc[k] = vload(x + k * L::n);
+    for (i = width; i + width <= n; i += width)
+      for (int k = 0; k < 4; ++k) {
+        const auto v = vload(x + i + k * L::n);
+        acc[k] = kMax ? vmax(acc[k], v) : vmin(acc[k], v);
+      }
+    A lanes[width];
+    __builtin_memcpy(lanes, acc, sizeof acc);
+    for (int64_t k = 0; k < width; ++k) best = kMax ? vmax(best, lanes[k]) : vmin(best, lanes[k]);
+  }
+  for (; i < n; ++i) best = kMax ? vmax(best, A(x[i])) : vmin(best, A(x[i]));
+  for (i = 0; i + 32 <= n; i += 32) {
+    int found = 0;
+    for (int k = 0; k < 32; ++k) found |= best == best ? A(x[i + k]) == best : A(x[i + k]) != A(x[i + k]);
+    if (found) break;
+  }
+  for (; i < n - 1; ++i)
+    if (best == best ? A(x[i]) == best : A(x[i]) != A(x[i])) break;
+  return i;
+}
+
 // best = first element that is larger (smaller) than all before it, or the first NaN.
 template <class T, bool kMax>
 void arg_reduce(const ArgReduceArgs& a) {
@@ -39,6 +70,14 @@ void arg_reduce(const ArgReduceArgs& a) {
   const int64_t n = a.g.n, inner = a.g.inner;
   for_bands(a.g, [&](int64_t from, int64_t to, int64_t columns) {
     const T* x = static_cast<const T*>(a.x) + from;
+    if constexpr (is_floating(dtype_of<T>)) {
+      if (inner == 1) {
+        const int64_t i = arg_reduce_line<T, kMax>(x, n);
+        a.indices[to] = i;
+        if (a.values) static_cast<T*>(a.values)[to] = x[i];
+        return;
+      }
+    }
     A best[kTile];
     int64_t at[kTile];
     for (int64_t i = 0; i < columns; ++i) {

@@ -10,28 +10,51 @@
 namespace skipway {
 namespace {
 
-// Zeros of `shape`, laid out by `strides` if those are dense: a gradient in the layout of its tensor.
-Tensor zeros_laid_out(const Shape& shape, const Shape& strides, bool dense, DType dtype, Device device) {
-  Tensor out = dense ? empty_strided(shape, strides, dtype, device) : empty(shape, dtype, device);
-  std::memset(out.data(), 0, size_t(out.numel() * size_of(dtype)));
-  return out;
-}
+// A dense tensor's sizes and strides without its memory.
+struct Layout {
+  Shape shape, strides;
+  DType dtype;
+
+  explicit Layout(const Tensor& x)
+      : shape(x.shape()), strides(x.is_dense() ? x.strides() : contiguous_strides(x.shape())), dtype(x.dtype()) {}
+  // A tensor of this layout on memory that somebody else keeps.
+  Tensor on(void* data, Device device) const {
+    auto storage = std::make_shared<Storage>();
+    storage->data = data;
+    storage->bytes = size_t(shape.numel() * size_of(dtype));
+    storage->device = device;
+    storage->release = [] {};
+    return Tensor(storage, shape, strides, 0, dtype);
+  }
+};
 
 // A view of part of x. `geometry(t)` shows that part of any tensor t of x's shape, without the tape; the gradient of x
-// is zero outside it. Where elements of the part overlap, their gradients add up.
+// is zero outside it. Several parts of one tensor add their gradients into the same memory.
 template <class Geometry>
-Tensor part(const char* name, const Tensor& x, const Geometry& geometry, bool overlaps = false) {
+Tensor part(const char* name, const Tensor& x, const Geometry& geometry) {
   const Tensor shown = geometry(x);
   return tape::view(name, x, shown.shape(), shown.strides(), shown.offset(),
-                    [geometry, overlaps, shape = x.shape(), strides = x.strides(), dense = x.is_dense(),
-                     dtype = x.dtype()](tape::Backward& b) {
-                      Tensor dx = zeros_laid_out(shape, strides, dense, dtype, b.grad().device());
-                      if (overlaps) {
-                        accumulate_into(geometry(dx), b.grad());
-                      } else {
-                        copy_into(geometry(dx), b.grad());
-                      }
-                      b.give(0, dx);
+                    [geometry, layout = Layout(x)](tape::Backward& b) {
+                      const Device device = b.grad().device();
+                      const Grad target = b.target(0, layout.on(nullptr, device));
+                      if (target.mode == GradMode::Skip) return;
+                      const Tensor dx = layout.on(target.data, device);
+                      if (target.mode == GradMode::Add) return accumulate_into(geometry(dx), b.grad(), false);
+                      std::memset(target.data, 0, dx.storage()->bytes);
+                      copy_into(geometry(dx), b.grad());
+                    });
+}
+
+// The same where elements of the view may share memory: their gradients add up, bfloat16 in float32.
+template <class Geometry>
+Tensor overlapping_part(const char* name, const Tensor& x, const Geometry& geometry) {
+  const Tensor shown = geometry(x);
+  return tape::view(name, x, shown.shape(), shown.strides(), shown.offset(),
+                    [geometry, shape = x.shape(), dtype = x.dtype()](tape::Backward& b) {
+                      const DType wide = accumulate_dtype(dtype);
+                      const Tensor dx = zeros(shape, wide, b.grad().device());
+                      accumulate_into(geometry(dx), to(b.grad(), wide), true);
+                      b.give(0, to(dx, dtype));
                     });
 }
 
@@ -145,17 +168,14 @@ Tensor unfold(const Tensor& x, int64_t dim, int64_t size, int64_t step) {
                  length);
   SW_CHECK_VALUE(step >= 1, "unfold: step must be at least 1, got ", step);
   if (x.dim() == 0) return select(unfold(unsqueeze(x, 0), 0, size, step), 0, 0);
-  return part(
-      "unfold", x,
-      [=](const Tensor& t) {
-        Shape shape = t.shape(), strides = t.strides();
-        shape.push_back(size);
-        strides.push_back(t.strides()[d]);
-        shape[d] = (length - size) / step + 1;
-        strides[d] *= shape[d] > 1 ? step : 1;
-        return t.as_strided(shape, strides, t.offset());
-      },
-      step < size);
+  return overlapping_part("unfold", x, [=](const Tensor& t) {
+    Shape shape = t.shape(), strides = t.strides();
+    shape.push_back(size);
+    strides.push_back(t.strides()[d]);
+    shape[d] = (length - size) / step + 1;
+    strides[d] *= shape[d] > 1 ? step : 1;
+    return t.as_strided(shape, strides, t.offset());
+  });
 }
 
 Tensor as_strided(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset) {
@@ -181,8 +201,8 @@ Tensor as_strided(const Tensor& x, const Shape& shape, const Shape& strides, int
                      (x.is_contiguous() && x.offset() <= offset && (empty || last < x.offset() + x.numel())),
                  "as_strided: the gradient needs a contiguous input that holds all elements of the view");
   const int64_t relative = offset - x.offset();
-  return part(
-      "as_strided", x, [=](const Tensor& t) { return t.as_strided(shape, strides, t.offset() + relative); }, true);
+  return overlapping_part("as_strided", x,
+                          [=](const Tensor& t) { return t.as_strided(shape, strides, t.offset() + relative); });
 }
 
 // ---- several parts --------------------------------------------------------------------------------------------------

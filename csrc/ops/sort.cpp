@@ -59,4 +59,31 @@ std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool
   return {squeeze(values, {d}), squeeze(at, {d})};
 }
 
+Unique unique(const Tensor& x) {
+  check_defined("unique", "input", x);
+  tape::NoGradGuard no_grad;
+  const int64_t n = x.numel();
+  const Tensor flat = contiguous(reshape(x.alias(), {-1}));
+  const Tensor order = ordered("unique", flat, 0, -1, false);
+  const int64_t* at = order.data_as<int64_t>();
+  Unique u{{}, empty(x.shape(), DType::Int64), {}};
+  int64_t groups = 0;
+  dispatch_all(x.dtype(), [&]<class T>(Type<T>) {
+    const T* p = flat.data_as<T>();
+    const auto same = [](T a, T b) { return a == b || (a != a && b != b); };
+    for (int64_t i = 0; i < n; ++i) {
+      groups += i == 0 || !same(p[at[i]], p[at[i - 1]]);
+      u.inverse.data_as<int64_t>()[at[i]] = groups - 1;
+    }
+    u.values = empty({groups}, x.dtype());
+    u.counts = zeros({groups}, DType::Int64);
+    for (int64_t i = n - 1; i >= 0; --i) {
+      const int64_t g = u.inverse.data_as<int64_t>()[at[i]];
+      u.values.data_as<T>()[g] = p[at[i]];
+      ++u.counts.data_as<int64_t>()[g];
+    }
+  });
+  return u;
+}
+
 }  // namespace skipway

@@ -15,6 +15,13 @@ Tensor argsort(const Tensor& x, int64_t dim, bool descending);
 std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim, bool largest);
 std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool keepdim);
 
+// Distinct values in ascending order (all NaN are one), where each element's value stands among them, and how often
+// each occurs.
+struct Unique {
+  Tensor values, inverse, counts;
+};
+Unique unique(const Tensor& x);
+
 // positions[o][j][i] of the first `k` of the ordered elements of x[o][:][i].
 struct SortArgs {
   DType dtype;
