@@ -9,6 +9,29 @@
 
 namespace skipway::SW_ISA {
 
+SW_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+SW_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+SW_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SW_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+SW_INLINE int64_t clamped(int64_t x, int64_t low, int64_t high) { return larger(low, smaller(x, high)); }
+
+template <class T, class S>
+SW_INLINE void convert(const S* from, T* to, int64_t n) {
+  constexpr int lanes = Lanes<S>::n;
+  if constexpr (sizeof(T) == sizeof(S)) {
+    __builtin_memcpy(to, from, size_t(n) * sizeof(T));
+  } else {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) vstore(to + i, vload(from + i));
+    for (; i < n; ++i) to[i] = T(from[i]);
+  }
+}
+
+template <class T>
+SW_INLINE void clear(T* p, int64_t n) {
+  if (n > 0) __builtin_memset(static_cast<void*>(p), 0, size_t(n) * sizeof(T));
+}
+
 template <class T>
 struct MicroArgs {
   const T* a;

@@ -1,0 +1,54 @@
+#include "ops/linear.h"
+
+#include "autograd/tape.h"
+#include "ops/copy.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+
+namespace skipway {
+namespace {
+
+Tensor rows_of(const Tensor& x) {
+  const Tensor dense = contiguous(x.alias());
+  const int64_t columns = x.shape().back();
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < x.dim(); ++i) rows *= x.shape()[i];
+  return dense.as_strided({rows, columns}, {columns, 1}, dense.offset());
+}
+Tensor transposed(const Tensor& x) {
+  return x.as_strided({x.shape()[1], x.shape()[0]}, {x.strides()[1], x.strides()[0]}, x.offset());
+}
+Tensor reshaped(const Tensor& x, const Shape& shape) {
+  return x.as_strided(shape, contiguous_strides(shape), x.offset());
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
+  check_floating("linear", "input", input);
+  check_defined("linear", "weight", weight);
+  check_same("linear", "input", input, "weight", weight);
+  SW_CHECK_SHAPE(weight.dim() == 2, "linear: expected weight with 2 dimensions (out, in), got ", weight.shape());
+  const int64_t out = weight.shape()[0], in = weight.shape()[1];
+  SW_CHECK_SHAPE(input.dim() >= 1 && input.shape().back() == in, "linear: expected input whose last dimension is ", in,
+                 ", got ", input.shape());
+  Tensor b = bias;
+  if (bias.defined()) {
+    check_same("linear", "input", input, "bias", bias);
+    SW_CHECK_SHAPE(bias.shape() == Shape{out}, "linear: expected bias of shape ", Shape{out}, ", got ", bias.shape());
+    b = contiguous(bias.alias());
+  }
+  const Tensor x = rows_of(input), w = weight.alias();
+  Shape shape = input.shape();
+  shape[shape.size() - 1] = out;
+  const Tensor y = reshaped(matrix_product("linear", x, transposed(w), b), shape);
+  tape::record("linear", {y}, {input, weight, bias}, {x, w}, [shape = input.shape(), out](tape::Backward& g) {
+    const Tensor dy = rows_of(g.grad());
+    if (g.needs(0)) g.give(0, reshaped(matrix_product("linear", dy, g.saved(1)), shape));
+    if (g.needs(1)) g.give(1, matrix_product("linear", transposed(dy), g.saved(0)));
+    if (g.needs(2)) g.give(2, sum_to(dy, Shape{out}));
+  });
+  return y;
+}
+
+}  // namespace skipway

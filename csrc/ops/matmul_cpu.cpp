@@ -1,0 +1,287 @@
+// Matrix products. c is cut into blocks, one task each; a block takes k in slices, packs its slice of b into panels
+// [panel][k][lane] and runs the shared tile (kernels/gemm.h) over it. Few, small blocks with a long k are cut along k
+// as well, and the partial results added in order. How it is cut depends on the sizes alone.
+#include "core/parallel.h"
+#include "kernels/gemm.h"
+#include "ops/matmul.h"
+
+namespace skipway::SW_ISA {
+namespace {
+
+enum Slot { kPartials, kPanels, kRows, kBlock };
+constexpr int64_t kSlice = 512;     // of k
+constexpr int64_t kTask = 2 << 20;  // multiply-adds
+constexpr int64_t kDotRows = 4;     // up to so many rows or columns, a product is dot products
+
+template <class T, class S>
+struct Gemm {
+  int64_t m, n, k;
+  const S *a, *b, *bias;
+  int64_t am, ak, bk, bn;
+};
+
+struct Cut {
+  int64_t rows, columns, depth;  // of a block
+  int64_t row_blocks, column_blocks, depth_blocks;
+};
+
+template <class T>
+Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
+  constexpr int64_t width = 2 * Lanes<T>::n, height = MicroTile<T>::rows(2);
+  const int64_t wanted = clamped(int64_t(double(m) * double(n) * double(k) * double(batch) / double(kTask)), 1, 64);
+  Cut c{smaller(m, 32 * height), smaller(n, 256), k, 0, 0, 1};
+  const auto blocks = [&] { return ceil_div(m, c.rows) * ceil_div(n, c.columns) * batch; };
+  while (blocks() < wanted && c.columns > 2 * width) c.columns = round_up(c.columns / 2, width);
+  while (blocks() < wanted && c.rows > 4 * height) c.rows = round_up(c.rows / 2, height);
+  c.row_blocks = ceil_div(m, c.rows);
+  c.column_blocks = ceil_div(n, c.columns);
+  c.depth_blocks = clamped(wanted / larger(blocks(), 1), 1, larger(k / (2 * kSlice), 1));
+  c.depth = larger(ceil_div(k, c.depth_blocks), 1);
+  c.depth_blocks = larger(ceil_div(k, c.depth), 1);
+  return c;
+}
+
+// b[k0 .. k0 + depth)[j0 .. j0 + columns) as panels of `width` lanes, zeros after the last column.
+template <class T, class S>
+void pack_columns(const Gemm<T, S>& g, int64_t k0, int64_t depth, int64_t j0, int64_t columns, int64_t width,
+                  T* panel) {
+  for (int64_t j = 0; j < columns; j += width, panel += depth * width) {
+    const int64_t lanes = smaller(width, columns - j);
+    const S* from = g.b + k0 * g.bk + (j0 + j) * g.bn;
+    if (g.bn == 1) {
+      for (int64_t k = 0; k < depth; ++k) {
+        convert(from + k * g.bk, panel + k * width, lanes);
+        clear(panel + k * width + lanes, width - lanes);
+      }
+      continue;
+    }
+    // A few k at a time, so that the panel's lines stay in the cache while lanes are filled in.
+    for (int64_t k = 0; k < depth; k += 32) {
+      const int64_t end = smaller(k + 32, depth);
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        for (int64_t i = k; i < end; ++i) panel[i * width + lane] = T(from[i * g.bk + lane * g.bn]);
+      for (int64_t i = k; i < end; ++i) clear(panel + i * width + lanes, width - lanes);
+    }
+  }
+}
+
+// a[i0 .. i0 + rows)[k0 .. k0 + depth), row-major.
+template <class T, class S>
+void pack_rows(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t k0, int64_t depth, T* to) {
+  const S* from = g.a + i0 * g.am + k0 * g.ak;
+  if (g.ak == 1) {
+    for (int64_t i = 0; i < rows; ++i) convert(from + i * g.am, to + i * depth, depth);
+    return;
+  }
+  for (int64_t i0 = 0; i0 < rows; i0 += 16)
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t i = i0; i < smaller(i0 + 16, rows); ++i) to[i * depth + k] = T(from[i * g.am + k * g.ak]);
+}
+
+// c[rows][columns] = (onto ? c : 0) + a b for one slice of k. c_row and the panels hold whole vectors.
+template <class T>
+void multiply_slice(const T* a, int64_t a_row, const T* panels, int64_t b_step, bool packed, int64_t rows,
+                    int64_t columns, int64_t depth, T* c, int64_t c_row, bool onto) {
+  constexpr int n = Lanes<T>::n, width = 2 * n;
+  MicroArgs<T> m{};
+  m.a_row = a_row;
+  m.a_step = 1;
+  m.outer = 1;
+  m.inner = depth;
+  m.c_row = m.start_row = c_row;
+  for (int64_t j = 0; j < columns; j += width) {
+    const int vecs = columns - j > n ? 2 : 1;
+    const int64_t strips = ceil_div(rows, MicroTile<T>::rows(vecs));
+    m.b = packed ? panels + j * depth : panels + j;
+    m.b_step = packed ? width : b_step;
+    for (int64_t s = 0; s < strips; ++s) {
+      const int64_t i = rows * s / strips;
+      m.a = a + i * a_row;
+      m.c = c + i * c_row + j;
+      m.start = onto ? m.c : nullptr;
+      micro_by_rows<T>(int(rows * (s + 1) / strips - i), vecs)(m);
+    }
+  }
+}
+
+// One block, in T: to[rows][columns]. `to` may have columns up to whole vectors written.
+template <class T, class S>
+void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, int64_t columns, int64_t k0, int64_t k1,
+                    T* to, int64_t to_row) {
+  constexpr int width = 2 * Lanes<T>::n;
+  const int64_t depth = smaller(kSlice, larger(k1 - k0, 1));
+  constexpr bool same = sizeof(T) == sizeof(S);
+  // Packing b does not pay for a handful of rows.
+  const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % Lanes<T>::n == 0);
+  const bool pack_a = !(same && g.ak == 1);
+  T* panels =
+      pack_b ? static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, width) * depth) * sizeof(T))) : nullptr;
+  T* packed_a = pack_a ? static_cast<T*>(thread_scratch(kRows, size_t(rows * depth) * sizeof(T))) : nullptr;
+  for (int64_t k = k0; k == k0 || k < k1; k += depth) {
+    const int64_t slice = smaller(depth, k1 - k);
+    if (pack_b) pack_columns(g, k, slice, j0, columns, width, panels);
+    if (pack_a) pack_rows(g, i0, rows, k, slice, packed_a);
+    const T* a = pack_a ? packed_a : reinterpret_cast<const T*>(g.a) + i0 * g.am + k;
+    const T* b = pack_b ? panels : reinterpret_cast<const T*>(g.b) + k * g.bk + j0;
+    multiply_slice(a, pack_a ? slice : g.am, b, g.bk, pack_b, rows, columns, slice, to, to_row, k > k0);
+  }
+}
+
+// c = block + bias, rounded to S.
+template <class T, class S>
+void store_row(const T* from, const S* bias, S* to, int64_t columns) {
+  constexpr int n = Lanes<S>::n;
+  int64_t j = 0;
+  for (; j + n <= columns; j += n) vstore(to + j, bias ? vload(from + j) + vload(bias + j) : vload(from + j));
+  for (; j < columns; ++j) to[j] = bias ? S(from[j] + T(bias[j])) : S(from[j]);
+}
+
+template <class T, class S>
+void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S* result) {
+  const int64_t depth_block = block % c.depth_blocks, tile = block / c.depth_blocks;
+  const int64_t i0 = tile / c.column_blocks * c.rows, rows = smaller(c.rows, g.m - i0);
+  const int64_t j0 = tile % c.column_blocks * c.columns, columns = smaller(c.columns, g.n - j0);
+  const int64_t k0 = depth_block * c.depth, k1 = smaller(k0 + c.depth, g.k);
+  const bool whole = columns % Lanes<T>::n == 0;
+  if (sizeof(T) == sizeof(S) && whole && c.depth_blocks == 1) {
+    T* to = reinterpret_cast<T*>(result) + i0 * g.n + j0;
+    multiply_block(g, i0, rows, j0, columns, k0, k1, to, g.n);
+    if (g.bias)
+      for (int64_t i = 0; i < rows; ++i) store_row(to + i * g.n, g.bias + j0, result + (i0 + i) * g.n + j0, columns);
+    return;
+  }
+  const int64_t row = round_up(columns, Lanes<T>::n);
+  T* to = static_cast<T*>(thread_scratch(kBlock, size_t(rows * row) * sizeof(T)));
+  multiply_block(g, i0, rows, j0, columns, k0, k1, to, row);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t at = (i0 + i) * g.n + j0;
+    if (c.depth_blocks == 1) {
+      store_row(to + i * row, g.bias ? g.bias + j0 : nullptr, result + at, columns);
+    } else {
+      convert(to + i * row, partials + depth_block * g.m * g.n + at, columns);
+    }
+  }
+}
+
+template <class T, class S>
+void add_partials(const Gemm<T, S>& g, const Cut& c, T* partials, S* result) {
+  parallel_for(g.m, larger(1, (32 << 10) / (g.n * c.depth_blocks)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T* sum = partials + i * g.n;
+      for (int64_t d = 1; d < c.depth_blocks; ++d) {
+        const T* from = sum + d * g.m * g.n;
+        for (int64_t j = 0; j < g.n; ++j) sum[j] += from[j];
+      }
+      store_row(sum, g.bias, result + i * g.n, g.n);
+    }
+  });
+}
+
+// Sum of a[i] * b[i], four vectors side by side.
+template <class T, class S>
+T dot_product(const S* a, const S* b, int64_t count) {
+  constexpr int n = Lanes<S>::n;
+  typename Lanes<S>::vec acc[4] = {};
+  int64_t k = 0;
+  for (; k + 4 * n <= count; k += 4 * n)
+    for (int j = 0; j < 4; ++j) acc[j] += vload(a + k + j * n) * vload(b + k + j * n);
+  for (; k + n <= count; k += n) acc[0] += vload(a + k) * vload(b + k);
+  T sum = vsum((acc[0] + acc[1]) + (acc[2] + acc[3]));
+  for (; k < count; ++k) sum += T(a[k]) * T(b[k]);
+  return sum;
+}
+
+template <class T, class S>
+void dot_products(const Gemm<T, S>& g, S* c) {
+  const bool by_columns = g.m <= g.n;  // cut the longer side
+  const int64_t longer = larger(g.m, g.n), other = smaller(g.m, g.n);
+  parallel_for(longer, larger(1, (64 << 10) / larger(other * g.k, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t x = begin; x < end; ++x)
+      for (int64_t y = 0; y < other; ++y) {
+        const int64_t i = by_columns ? y : x, j = by_columns ? x : y;
+        const T sum = dot_product<T>(g.a + i * g.am, g.b + j * g.bn, g.k);
+        c[i * g.n + j] = S(g.bias ? sum + T(g.bias[j]) : sum);
+      }
+  });
+}
+
+// Where matrix `index` of the batch begins.
+SW_INLINE int64_t batch_offset(const GemmArgs& a, const int64_t* strides, int64_t index) {
+  int64_t offset = 0;
+  for (int d = a.batch_ndim - 1; d >= 0; --d) {
+    offset += index % a.batch[d] * strides[d];
+    index /= a.batch[d];
+  }
+  return offset;
+}
+
+template <class T, class S>
+void multiply(const GemmArgs& args, int64_t batch) {
+  const auto matrix = [&](int64_t i) {
+    return Gemm<T, S>{args.m,
+                      args.n,
+                      args.k,
+                      static_cast<const S*>(args.a) + batch_offset(args, args.a_batch, i),
+                      static_cast<const S*>(args.b) + batch_offset(args, args.b_batch, i),
+                      static_cast<const S*>(args.bias),
+                      args.a_strides[0],
+                      args.a_strides[1],
+                      args.b_strides[0],
+                      args.b_strides[1]};
+  };
+  const int64_t size = args.m * args.n;
+  S* c = static_cast<S*>(args.c);
+  if (smaller(args.m, args.n) <= kDotRows && (args.a_strides[1] == 1 || args.k == 1) &&
+      (args.b_strides[0] == 1 || args.k == 1)) {
+    for (int64_t i = 0; i < batch; ++i) dot_products(matrix(i), c + i * size);
+    return;
+  }
+  const Cut cuts = cut<T>(args.m, args.n, args.k, batch);
+  const int64_t tiles = cuts.row_blocks * cuts.column_blocks, partial = size * cuts.depth_blocks;
+  if (cuts.depth_blocks > 1) {  // then the batch is small
+    for (int64_t i = 0; i < batch; ++i) {
+      T* partials = static_cast<T*>(thread_scratch(kPartials, size_t(partial) * sizeof(T)));
+      const Gemm<T, S> g = matrix(i);
+      parallel_tasks(tiles * cuts.depth_blocks,
+                     [&](int64_t task) { run_block(g, cuts, task, partials, c + i * size); });
+      add_partials(g, cuts, partials, c + i * size);
+    }
+    return;
+  }
+  const int64_t macs = smaller(cuts.rows, args.m) * smaller(cuts.columns, args.n) * larger(args.k, 1);
+  parallel_for(batch * tiles, larger(1, kTask / 4 / larger(macs, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task)
+      run_block(matrix(task / tiles), cuts, task % tiles, static_cast<T*>(nullptr), c + task / tiles * size);
+  });
+}
+
+// Integers: plain loops, modulo 2^bits. U is the unsigned type of their size.
+template <class U>
+void multiply_integers(const GemmArgs& g, int64_t batch) {
+  parallel_for(batch * g.m, larger(1, (64 << 10) / larger(g.n * g.k, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const U* a = static_cast<const U*>(g.a) + batch_offset(g, g.a_batch, row / g.m) + row % g.m * g.a_strides[0];
+      const U* b = static_cast<const U*>(g.b) + batch_offset(g, g.b_batch, row / g.m);
+      U* c = static_cast<U*>(g.c) + row * g.n;
+      clear(c, g.n);
+      for (int64_t k = 0; k < g.k; ++k)
+        for (int64_t j = 0; j < g.n; ++j)
+          c[j] = U(c[j] + uint64_t(a[k * g.a_strides[1]]) * b[k * g.b_strides[0] + j * g.b_strides[1]]);
+    }
+  });
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& a) {
+  int64_t batch = 1;
+  for (int d = 0; d < a.batch_ndim; ++d) batch *= a.batch[d];
+  if (batch * a.m * a.n == 0) return;
+  if (is_floating(a.dtype)) {
+    dispatch_float(a.dtype, [&]<class S>(Type<S>) { multiply<accumulate_type<S>, S>(a, batch); });
+  } else {
+    dispatch_bytes(a.dtype, [&]<class U>(Type<U>) { multiply_integers<U>(a, batch); });
+  }
+}
+
+}  // namespace skipway::SW_ISA
