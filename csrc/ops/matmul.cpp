@@ -60,8 +60,8 @@ Tensor multiply(const char* op, const Tensor& a, const Tensor& b) {
   SW_CHECK_SHAPE(a.dim() >= 1 && b.dim() >= 1, op, ": expected operands with at least one dimension, got ", a.shape(),
                  " and ", b.shape());
   const int64_t inner = b.shape()[b.dim() == 1 ? 0 : b.dim() - 2];
-  SW_CHECK_SHAPE(a.shape().back() == inner, op, ": expected ", inner, " columns in input for the ", inner,
-                 " rows of other, got ", a.shape(), " and ", b.shape());
+  SW_CHECK_SHAPE(a.shape().back() == inner, op, ": expected other with ", a.shape().back(),
+                 " rows, as many as input has columns, got ", a.shape(), " and ", b.shape());
   const Operands m = as_matrices(a, b);
   const Tensor c = matrix_product(op, m.a, m.b);
   Shape shape = a.dim() > 2 && m.a.dim() == 2 ? Shape(a.shape().data(), a.dim() - 2) : batch_of(c);
