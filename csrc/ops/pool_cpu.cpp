@@ -1,0 +1,248 @@
+#include "core/parallel.h"
+#include "kernels/simd.h"
+#include "ops/pool.h"
+
+namespace skipway {
+namespace SW_ISA {
+namespace {
+
+constexpr int64_t kChannelBlock = 256;  // channels of one work item
+constexpr int64_t kTaskWork = 32768;    // element reads of one task
+
+template <class T>
+using Vec = typename Lanes<T>::vec;
+template <class T>
+using Index = typename Lanes<T>::mask;  // an integer vector with as many lanes
+
+template <class T>
+using lane_int = __typeof__(Index<T>{}[0] + 0);
+
+// `count` channels at p. What lies behind them is read where it is inside the tensor: a plain load is faster.
+template <class T>
+SW_INLINE Vec<T> load_channels(const T* p, int64_t count, const T* end) {
+  return count >= Lanes<T>::n || p + Lanes<T>::n <= end ? vload(p) : vload_n(p, count);
+}
+template <class T>
+SW_INLINE void store_channels(T* p, Vec<T> v, int64_t count) {
+  count >= Lanes<T>::n ? vstore(p, v) : vstore_n(p, v, count);
+}
+SW_INLINE vint to_int32(vint v) { return v; }
+typedef int32_t vint_half __attribute__((vector_size(kVecBytes / 2)));
+SW_INLINE vint_half to_int32(vlong v) { return __builtin_convertvector(v, vint_half); }
+template <class T>
+SW_INLINE void store_indices(int32_t* p, Index<T> v, int64_t count) {
+  const auto narrow = to_int32(v);
+  __builtin_memcpy(p, &narrow, size_t(count < Lanes<T>::n ? count : Lanes<T>::n) * 4);
+}
+template <class T>
+SW_INLINE Index<T> load_indices(const int32_t* p, int64_t count, const int32_t* end) {
+  typedef int32_t Narrow __attribute__((vector_size(4 * Lanes<T>::n)));
+  Narrow v = {};
+  if (count >= Lanes<T>::n || p + Lanes<T>::n <= end) {
+    __builtin_memcpy(&v, p, sizeof v);
+  } else {
+    __builtin_memcpy(&v, p, size_t(count) * 4);
+  }
+  return __builtin_convertvector(v, Index<T>);
+}
+
+struct Range {
+  int64_t begin, end;
+};
+struct Box {
+  Range r[3];
+};
+SW_INLINE Box window_of(const PoolAxis* axis, const int64_t* o) {
+  Box w;
+  for (int d = 0; d < 3; ++d) w.r[d] = {window_begin(axis[d], o[d]), window_end(axis[d], o[d])};
+  return w;
+}
+
+// f(n, position along three axes of the given sizes, first channel, end of channels, flat position with n), for all.
+template <class F>
+SW_INLINE void for_positions(int64_t n, const int64_t* size, int64_t c, int64_t reads, const F& f) {
+  const int64_t blocks = (c + kChannelBlock - 1) / kChannelBlock;
+  const int64_t work = (c < kChannelBlock ? c : kChannelBlock) * reads;
+  parallel_for(n * size[0] * size[1] * size[2] * blocks, kTaskWork / (work + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t flat = item / blocks, first = item % blocks * kChannelBlock;
+      int64_t rest = flat, at[3];
+      for (int d = 2; d >= 0; --d) {
+        at[d] = rest % size[d];
+        rest /= size[d];
+      }
+      f(rest, at, first, first + kChannelBlock < c ? first + kChannelBlock : c, flat);
+    }
+  });
+}
+SW_INLINE int64_t reads_of(const PoolAxis* axis) {
+  int64_t reads = 1;
+  for (int d = 0; d < 3; ++d) reads *= axis[d].adaptive ? axis[d].in / axis[d].out + 1 : axis[d].kernel;
+  return reads;
+}
+
+// NV vectors of channels of one output.
+template <class T, int NV>
+SW_INLINE void max_window(const PoolAxis* axis, const Box& w, const T* x, int64_t c, const T* end, T* y,
+                          int32_t* indices, int64_t count) {
+  constexpr int L = Lanes<T>::n;
+  Vec<T> best[NV];
+  Index<T> at[NV];
+  const int64_t first = (w.r[0].begin * axis[1].in + w.r[1].begin) * axis[2].in + w.r[2].begin;
+  for (int v = 0; v < NV; ++v) {
+    best[v] = vset<T>(-__builtin_inff());
+    at[v] = Index<T>{} + lane_int<T>(first);
+  }
+  for (int64_t i = w.r[0].begin; i < w.r[0].end; i += axis[0].dilation) {
+    for (int64_t j = w.r[1].begin; j < w.r[1].end; j += axis[1].dilation) {
+      for (int64_t k = w.r[2].begin; k < w.r[2].end; k += axis[2].dilation) {
+        const int64_t flat = (i * axis[1].in + j) * axis[2].in + k;
+        for (int v = 0; v < NV; ++v) {
+          const Vec<T> value = load_channels(x + flat * c + v * L, count - v * L, end);
+          const Index<T> larger = (Index<T>)(value > best[v]) | (Index<T>)(value != value);
+          best[v] = select(larger, value, best[v]);
+          at[v] = larger ? Index<T>{} + lane_int<T>(flat) : at[v];
+        }
+      }
+    }
+  }
+  for (int v = 0; v < NV; ++v) {
+    store_channels(y + v * L, best[v], count - v * L);
+    if (indices) store_indices<T>(indices + v * L, at[v], count - v * L);
+  }
+}
+
+// Rows of the last axis are summed first: partial sums keep long sums accurate.
+template <class T, int NV>
+SW_INLINE void sum_window(const PoolAxis* axis, const Box& w, const T* x, int64_t c, const T* end, T* y, int64_t count,
+                          typename Lanes<T>::scalar divisor) {
+  constexpr int L = Lanes<T>::n;
+  Vec<T> total[NV] = {};
+  for (int64_t i = w.r[0].begin; i < w.r[0].end; ++i) {
+    for (int64_t j = w.r[1].begin; j < w.r[1].end; ++j) {
+      Vec<T> row[NV] = {};
+      for (int64_t k = w.r[2].begin; k < w.r[2].end; ++k) {
+        const T* p = x + ((i * axis[1].in + j) * axis[2].in + k) * c;
+        for (int v = 0; v < NV; ++v) row[v] += load_channels(p + v * L, count - v * L, end);
+      }
+      for (int v = 0; v < NV; ++v) total[v] += row[v];
+    }
+  }
+  for (int v = 0; v < NV; ++v) store_channels(y + v * L, total[v] / divisor, count - v * L);
+}
+
+// dx of one input: the windows that may hold it, in order.
+template <class T, bool kMax>
+SW_INLINE void gradient_at(const PoolArgs& a, const int64_t* at, const T* dy, const T* end, const int32_t* indices,
+                           const int32_t* indices_end, T* dx, int64_t count) {
+  const PoolAxis* axis = a.axis;
+  Range o[3];
+  for (int d = 0; d < 3; ++d) o[d] = {first_window(axis[d], at[d]), end_window(axis[d], at[d])};
+  const int64_t flat = (at[0] * axis[1].in + at[1]) * axis[2].in + at[2];
+  Vec<T> sum = {};
+  for (int64_t i = o[0].begin; i < o[0].end; ++i) {
+    for (int64_t j = o[1].begin; j < o[1].end; ++j) {
+      for (int64_t k = o[2].begin; k < o[2].end; ++k) {
+        const int64_t out = ((i * axis[1].out + j) * axis[2].out + k) * a.c;
+        const Vec<T> g = load_channels(dy + out, count, end);
+        if constexpr (kMax) {
+          const Index<T> here = (Index<T>)(load_indices<T>(indices + out, count, indices_end) ==
+                                           Index<T>{} + lane_int<T>(flat));
+          sum += select(here, g, Vec<T>{});
+        } else {
+          double divisor = a.divisor;
+          if (divisor == 0) {
+            divisor = double(window_count(axis[0], i, a.count_include_pad) *
+                             window_count(axis[1], j, a.count_include_pad) *
+                             window_count(axis[2], k, a.count_include_pad));
+          }
+          sum += g / typename Lanes<T>::scalar(divisor);
+        }
+      }
+    }
+  }
+  store_channels(dx, sum, count);
+}
+
+template <bool kMax>
+void backward(const PoolGradArgs& args) {
+  const PoolArgs& a = args.forward;
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const int64_t size[3] = {a.axis[0].in, a.axis[1].in, a.axis[2].in};
+    const int64_t plane = a.axis[0].out * a.axis[1].out * a.axis[2].out * a.c;
+    const T* dy = static_cast<const T*>(args.dy);
+    for_positions(a.n, size, a.c, 2, [&](int64_t n, const int64_t* at, int64_t c0, int64_t c1, int64_t flat) {
+      for (int64_t c = c0; c < c1; c += Lanes<T>::n) {
+        gradient_at<T, kMax>(a, at, dy + n * plane + c, dy + a.n * plane, a.indices + n * plane + c,
+                             a.indices + a.n * plane, static_cast<T*>(args.dx) + flat * a.c + c, c1 - c);
+      }
+    });
+  });
+}
+
+// f(window, output position, channels' x, y and count) with as many vectors of channels at once as fit.
+template <class T, class F>
+SW_INLINE void for_outputs(const PoolArgs& a, const F& f) {
+  const int64_t size[3] = {a.axis[0].out, a.axis[1].out, a.axis[2].out};
+  const int64_t plane = a.axis[0].in * a.axis[1].in * a.axis[2].in * a.c;
+  const T* x = static_cast<const T*>(a.x);
+  for_positions(a.n, size, a.c, reads_of(a.axis), [&](int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
+    const Box w = window_of(a.axis, o);
+    int64_t c = c0;
+    for (; c + 4 * Lanes<T>::n <= c1; c += 4 * Lanes<T>::n) {
+      f(Type<int[4]>{}, w, o, x + n * plane + c, flat * a.c + c, 4 * Lanes<T>::n);
+    }
+    for (; c < c1; c += Lanes<T>::n) f(Type<int[1]>{}, w, o, x + n * plane + c, flat * a.c + c, c1 - c);
+  });
+}
+
+}  // namespace
+
+void max_pool_forward(const PoolArgs& a) {
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const T* end = static_cast<const T*>(a.x) + a.n * a.c * a.axis[0].in * a.axis[1].in * a.axis[2].in;
+    for_outputs<T>(a, [&]<int NV>(Type<int[NV]>, const Box& w, const int64_t*, const T* x, int64_t y, int64_t count) {
+      max_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, a.indices ? a.indices + y : nullptr, count);
+    });
+  });
+}
+
+void avg_pool_forward(const PoolArgs& a) {
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const T* end = static_cast<const T*>(a.x) + a.n * a.c * a.axis[0].in * a.axis[1].in * a.axis[2].in;
+    for_outputs<T>(a, [&]<int NV>(Type<int[NV]>, const Box& w, const int64_t* o, const T* x, int64_t y, int64_t count) {
+      double divisor = a.divisor;
+      if (divisor == 0) {
+        int64_t elements = 1;
+        for (int d = 0; d < 3; ++d) elements *= window_count(a.axis[d], o[d], a.count_include_pad);
+        divisor = double(elements);
+      }
+      sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count, typename Lanes<T>::scalar(divisor));
+    });
+  });
+}
+
+void max_pool_backward(const PoolGradArgs& args) { backward<true>(args); }
+void avg_pool_backward(const PoolGradArgs& args) { backward<false>(args); }
+
+void max_unpool_kernel(const UnpoolArgs& a) {
+  dispatch_bytes(a.dtype, [&]<class T>(Type<T>) {
+    parallel_for(a.planes, kTaskWork / (a.small + 1) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t plane = begin; plane < end; ++plane) {
+        const int64_t* index = a.indices + plane * a.small;
+        T* y = static_cast<T*>(a.y) + plane * (a.gather ? a.small : a.large);
+        const T* x = static_cast<const T*>(a.x) + plane * (a.gather ? a.large : a.small);
+        for (int64_t i = 0; i < a.small; ++i) {
+          if (a.gather) {
+            y[i] = x[index[i]];
+          } else {
+            y[index[i]] = x[i];
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace SW_ISA
+}  // namespace skipway
