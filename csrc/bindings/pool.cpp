@@ -44,8 +44,8 @@ void bind_windows(py::module_& m, int dims) {
   const char* max_name = kMax[dims - 1];
   m.def(
       max_name,
-      [=](const Tensor& x, const Shape& kernel, const OptionalShape& stride, const Shape& padding, const Shape& dilation,
-          bool ceil_mode, bool return_indices) {
+      [=](const Tensor& x, const Shape& kernel, const OptionalShape& stride, const Shape& padding,
+          const Shape& dilation, bool ceil_mode, bool return_indices) {
         MaxPoolResult r;
         {
           py::gil_scoped_release released;
@@ -55,7 +55,8 @@ void bind_windows(py::module_& m, int dims) {
       },
       "input"_a, "kernel_size"_a, "stride"_a = py::none(), "padding"_a = 0, "dilation"_a = 1, "ceil_mode"_a = false,
       "return_indices"_a = false,
-      "The maximum over windows of (N, C, spatial...) or (C, spatial...); with return_indices also where it was, flat in "
+      "The maximum over windows of (N, C, spatial...) or (C, spatial...); with return_indices also where it was, flat "
+      "in "
       "the spatial dimensions. stride None is kernel_size.");
   const char* avg_name = kAvg[dims - 1];
   const auto average = [=](const Tensor& x, const Shape& kernel, const OptionalShape& stride, const Shape& padding,
@@ -69,9 +70,8 @@ void bind_windows(py::module_& m, int dims) {
     function(
         m, avg_name,
         [average](const Tensor& x, const Shape& kernel, const OptionalShape& stride, const Shape& padding,
-                  bool ceil_mode, bool include) {
-          return average(x, kernel, stride, padding, ceil_mode, include, std::nullopt);
-        },
+                  bool ceil_mode,
+                  bool include) { return average(x, kernel, stride, padding, ceil_mode, include, std::nullopt); },
         "input"_a, "kernel_size"_a, "stride"_a = py::none(), "padding"_a = 0, "ceil_mode"_a = false,
         "count_include_pad"_a = true, doc);
   } else {
@@ -108,8 +108,8 @@ void bind_adaptive(py::module_& m, int dims) {
   const char* unpool_name = kUnpool[dims - 1];
   function(
       m, unpool_name,
-      [=](const Tensor& x, const Tensor& indices, const Shape& kernel, const OptionalShape& stride, const Shape& padding,
-          const OptionalShape& output_size) {
+      [=](const Tensor& x, const Tensor& indices, const Shape& kernel, const OptionalShape& stride,
+          const Shape& padding, const OptionalShape& output_size) {
         return max_unpool(unpool_name, dims, x, indices, {kernel, given(stride), padding, {}, false},
                           given(output_size));
       },

@@ -11,13 +11,13 @@ constexpr int64_t kMaxSetting = int64_t(1) << 31;
 // What surrounds the kernels: x as (N, C, spatial...) channels-last, and results back in x's number of dimensions.
 struct Frame {
   const char* op;
-  int dims;      // spatial
+  int dims;  // spatial
   bool batched;
 
   Frame(const char* name, int spatial_dims, const Tensor& x) : op(name), dims(spatial_dims) {
     check_floating(op, "input", x);
-    SW_CHECK_SHAPE(x.dim() == dims + 1 || x.dim() == dims + 2, op, ": expected an input of ", dims + 1, " or ", dims + 2,
-                   " dimensions, got ", x.shape());
+    SW_CHECK_SHAPE(x.dim() == dims + 1 || x.dim() == dims + 2, op, ": expected an input of ", dims + 1, " or ",
+                   dims + 2, " dimensions, got ", x.shape());
     batched = x.dim() == dims + 2;
     for (int d = 0; d < dims; ++d) {
       SW_CHECK_SHAPE(x.size(d - dims) > 0, op, ": expected spatial dimensions of at least 1, got input ", x.shape());
@@ -71,8 +71,9 @@ void set_windows(PoolArgs& a, const Frame& f, const Tensor& x, const PoolGeometr
   const Shape dilation = spread(f, "dilation", g.dilation.empty() ? Shape{1} : g.dilation, 1);
   for (int d = 0; d < f.dims; ++d) {
     PoolAxis& axis = a.axis[3 - f.dims + d];
-    SW_CHECK_VALUE(padding[d] <= kernel[d] / 2, f.op, ": expected padding of at most half the kernel size, got padding ",
-                   padding, " and kernel_size ", kernel);
+    SW_CHECK_VALUE(padding[d] <= kernel[d] / 2, f.op,
+                   ": expected padding of at most half the kernel size, got padding ", padding, " and kernel_size ",
+                   kernel);
     axis.kernel = kernel[d];
     axis.stride = stride[d];
     axis.padding = padding[d];

@@ -2,8 +2,8 @@
 //   max:      y[o] = max over the window of o of x;   dx[i] = sum of dy[o] over the windows whose maximum is at i
 //   average:  y[o] = sum over the window of o of x / divisor[o];
 //             dx[i] = sum over the windows that hold i of dy[o] / divisor[o]
-// In each dimension the window of output o holds o * stride - padding + k * dilation for 0 <= k < kernel, as far as that
-// is inside the input; for adaptive pooling from `in` to `out` sizes, [floor(o in / out), ceil((o + 1) in / out)).
+// In each dimension the window of output o holds o * stride - padding + k * dilation for 0 <= k < kernel, as far as
+// that is inside the input; for adaptive pooling from `in` to `out` sizes, [floor(o in / out), ceil((o + 1) in / out)).
 // NaN is greater than every number; of equal maxima the first counts. Results are channels-last in memory.
 #pragma once
 #include "core/tensor.h"
@@ -26,7 +26,8 @@ MaxPoolResult max_pool(const char* op, int dims, const Tensor& x, const PoolGeom
 Tensor avg_pool(const char* op, int dims, const Tensor& x, const PoolGeometry& geometry, bool count_include_pad,
                 int64_t divisor_override);
 // An output size of -1 keeps the input's.
-MaxPoolResult adaptive_max_pool(const char* op, int dims, const Tensor& x, const Shape& output_size, bool return_indices);
+MaxPoolResult adaptive_max_pool(const char* op, int dims, const Tensor& x, const Shape& output_size,
+                                bool return_indices);
 Tensor adaptive_avg_pool(const char* op, int dims, const Tensor& x, const Shape& output_size);
 // Zeros with x's values at `indices` of each plane. An empty output_size is the one that max_pool would undo.
 Tensor max_unpool(const char* op, int dims, const Tensor& x, const Tensor& indices, const PoolGeometry& geometry,

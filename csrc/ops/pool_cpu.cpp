@@ -88,7 +88,11 @@ SW_INLINE void max_window(const PoolAxis* axis, const Box& w, const T* x, int64_
   constexpr int L = Lanes<T>::n;
   Vec<T> best[NV];
   Index<T> at[NV];
-  const int64_t first = (w.r[0].begin * axis[1].in + w.r[1].begin) * axis[2].in + w.r[2].begin;
+  int64_t first = 0;  // a window may hold no element (dilated, all in the padding): -inf, at the element nearest to it
+  for (int d = 0; d < 3; ++d) {
+    const int64_t begin = w.r[d].begin < axis[d].in ? w.r[d].begin : axis[d].in - 1;
+    first = first * axis[d].in + begin;
+  }
   for (int v = 0; v < NV; ++v) {
     best[v] = vset<T>(-__builtin_inff());
     at[v] = Index<T>{} + lane_int<T>(first);
@@ -146,15 +150,15 @@ SW_INLINE void gradient_at(const PoolArgs& a, const int64_t* at, const T* dy, co
         const int64_t out = ((i * axis[1].out + j) * axis[2].out + k) * a.c;
         const Vec<T> g = load_channels(dy + out, count, end);
         if constexpr (kMax) {
-          const Index<T> here = (Index<T>)(load_indices<T>(indices + out, count, indices_end) ==
-                                           Index<T>{} + lane_int<T>(flat));
+          const Index<T> here =
+              (Index<T>)(load_indices<T>(indices + out, count, indices_end) == Index<T>{} + lane_int<T>(flat));
           sum += select(here, g, Vec<T>{});
         } else {
           double divisor = a.divisor;
           if (divisor == 0) {
-            divisor = double(window_count(axis[0], i, a.count_include_pad) *
-                             window_count(axis[1], j, a.count_include_pad) *
-                             window_count(axis[2], k, a.count_include_pad));
+            divisor =
+                double(window_count(axis[0], i, a.count_include_pad) * window_count(axis[1], j, a.count_include_pad) *
+                       window_count(axis[2], k, a.count_include_pad));
           }
           sum += g / typename Lanes<T>::scalar(divisor);
         }
@@ -186,14 +190,15 @@ SW_INLINE void for_outputs(const PoolArgs& a, const F& f) {
   const int64_t size[3] = {a.axis[0].out, a.axis[1].out, a.axis[2].out};
   const int64_t plane = a.axis[0].in * a.axis[1].in * a.axis[2].in * a.c;
   const T* x = static_cast<const T*>(a.x);
-  for_positions(a.n, size, a.c, reads_of(a.axis), [&](int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
-    const Box w = window_of(a.axis, o);
-    int64_t c = c0;
-    for (; c + 4 * Lanes<T>::n <= c1; c += 4 * Lanes<T>::n) {
-      f(Type<int[4]>{}, w, o, x + n * plane + c, flat * a.c + c, 4 * Lanes<T>::n);
-    }
-    for (; c < c1; c += Lanes<T>::n) f(Type<int[1]>{}, w, o, x + n * plane + c, flat * a.c + c, c1 - c);
-  });
+  for_positions(a.n, size, a.c, reads_of(a.axis),
+                [&](int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
+                  const Box w = window_of(a.axis, o);
+                  int64_t c = c0;
+                  for (; c + 4 * Lanes<T>::n <= c1; c += 4 * Lanes<T>::n) {
+                    f(Type<int[4]>{}, w, o, x + n * plane + c, flat * a.c + c, 4 * Lanes<T>::n);
+                  }
+                  for (; c < c1; c += Lanes<T>::n) f(Type<int[1]>{}, w, o, x + n * plane + c, flat * a.c + c, c1 - c);
+                });
 }
 
 }  // namespace
