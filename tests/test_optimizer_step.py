@@ -146,13 +146,13 @@ def run_case(name, reference, options, dtype, steps=4, shapes=SHAPES, maximize=F
 @pytest.mark.parametrize("name, reference, options", CASES)
 def test_against_update_rules(isa, name, reference, options, dtype, rtol):
     got, want = run_case(name, reference, options, dtype, shapes=SHAPES if dtype == "float32" else SHAPES[:6])
-    for g, w in zip(got, want):
+    for g, w in zip(got, want, strict=True):
         np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("name, reference, options", CASES)
 def test_maximize(name, reference, options):
-    for g, w in zip(*run_case(name, reference, options, "float64", shapes=[(5,), (2, 3)], maximize=True)):
+    for g, w in zip(*run_case(name, reference, options, "float64", shapes=[(5,), (2, 3)], maximize=True), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-12)
 
 
@@ -239,10 +239,10 @@ def test_clip_grad_norm(isa, norm_type, dtype, rtol):
     assert _core.grad_norm(grads, norm_type).item() == pytest.approx(want, rel=1e-6)
     before = [g.numpy().astype(np.float64) for g in grads]
     assert _core.clip_grad_norm([*grads, None], want * 2, norm_type).item() == pytest.approx(want, rel=1e-6)
-    for g, b in zip(grads, before):
+    for g, b in zip(grads, before, strict=True):
         np.testing.assert_array_equal(g.numpy().astype(np.float64), b)
     _core.clip_grad_norm(grads, 0.5, norm_type)
-    for g, b in zip(grads, before):
+    for g, b in zip(grads, before, strict=True):
         np.testing.assert_allclose(g.numpy().astype(np.float64), b * 0.5 / (want + 1e-6), rtol=rtol)
 
 
