@@ -106,7 +106,17 @@ Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim, Optio
   return pow(sum(pow(size, scalar(p, x)), dims, keepdim), scalar(1 / p, x));
 }
 
-// log(sum(exp(x))) = m + log(sum(exp(x - m))) with m = max(x), or 0 where that is infinite.  dx = dy * exp(x - y)
+namespace {
+// exp(x - m) with m = max(x), or 0 where that is infinite.
+std::pair<Tensor, Tensor> shifted_exp(const Tensor& x, const Dims& dims) {
+  const Tensor m = amax(x, dims, true);
+  const Tensor shift = where(unary(UnaryOp::IsInf, m), scalar(0, x), m);
+  return {unary(UnaryOp::Exp, sub(x, shift)), shift};
+}
+}  // namespace
+
+// log(sum(exp(x))) = m + log(sum(exp(x - m))).  dx = dy * exp(x - m) / sum(exp(x - m)), which unlike exp(x - y) does
+// not suffer from the rounding of a large y.
 Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
   check_floating("logsumexp", "input", x);
   const uint32_t mask = reduce_mask("logsumexp", x, dims);
@@ -117,16 +127,15 @@ Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
     if (reduced_count(x, mask) == 0) {
       y = full(keep, -INFINITY, x.dtype());
     } else {
-      const Tensor m = amax(x, dims, true);
-      const Tensor shift = where(unary(UnaryOp::IsInf, m), scalar(0, x), m);
-      y = add(unary(UnaryOp::Log, sum(unary(UnaryOp::Exp, sub(x, shift)), dims, true)), shift);
+      const auto [e, shift] = shifted_exp(x, dims);
+      y = add(unary(UnaryOp::Log, sum(e, dims, true)), shift);
     }
     if (!keepdim) y = reshape(y, reduced_shape(x.shape(), mask, false)).alias();
   }
-  tape::record("logsumexp", {y}, {x}, {x, y}, [keep](tape::Backward& b) {
-    const Tensor y = reshape(b.saved(1), keep);
-    const Tensor share = unary(UnaryOp::Exp, sub(b.saved(0), where(unary(UnaryOp::IsInf, y), scalar(0, y), y)));
-    b.give(0, mul(share, reshape(b.grad(), keep)));
+  tape::record("logsumexp", {y}, {x}, {x}, [keep, dims](tape::Backward& b) {
+    if (b.saved(0).numel() == 0) return b.give(0, zeros_like(b.saved(0)));
+    const Tensor e = shifted_exp(b.saved(0), dims).first;
+    b.give(0, mul(div(e, sum(e, dims, true)), reshape(b.grad(), keep)));
   });
   return y;
 }
