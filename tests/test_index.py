@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+import skipway as sw
 from gradient_check import check_gradient, layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-import skipway as sw
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((2, 3, 4, 5))

@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from gradient_check import check_gradient, layouts
-
 import skipway as sw
+from gradient_check import check_gradient, layouts
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((2, 3, 4, 5))
