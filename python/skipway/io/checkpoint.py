@@ -31,9 +31,9 @@ def save(
     """Saves ``obj``: tensors, numbers, strings, None and bools, in dicts, lists, tuples and sets of any depth.
 
     The file is a safetensors file: a tensor at ``obj["model"]["fc.weight"]`` is stored as ``model.fc.weight``, and the
-    rest as JSON in the file's metadata. A path is written to a temporary file in the same folder, flushed and renamed, so
-    that the old or the new file is there whatever happens meanwhile. Tensors that are the same view of the same memory are
-    stored once. ``pickle_module`` and ``pickle_protocol`` are accepted and ignored.
+    rest as JSON in the file's metadata. A path is written to a temporary file in the same folder, flushed and renamed,
+    so that the old or the new file is there whatever happens meanwhile. Tensors that are the same view of the same
+    memory are stored once. ``pickle_module`` and ``pickle_protocol`` are accepted and ignored.
 
     Raises:
         TypeError: for other objects, such as a whole module; save its ``state_dict()``.
