@@ -7,6 +7,8 @@ With BatchNorm's running statistics, bn(conv(x)) = conv'(x) with
 from __future__ import annotations
 
 import copy
+import sys
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -271,3 +273,13 @@ def _difference(expected: Any, got: Any) -> tuple[float, float]:
 
 def _close(report: FuseReport, tolerance: float) -> bool:
     return report.max_difference <= tolerance * max(1e-3, report.scale)  # NaN is not close
+
+
+class _CallableModule(types.ModuleType):
+    """``skipway.fuse`` names this module once it is imported; calling it calls the function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return fuse(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
