@@ -82,9 +82,9 @@ def draw_curves(folder: Path, metrics: list[dict[str, Any]], title: str) -> bool
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     epochs = [m["epoch"] for m in metrics]
-    for key, label in (("train_loss", "training"), ("test_loss", "test")):
+    for key, label in (("train_loss", "training (augmented, smoothed)"), ("test_loss", "test")):
         left.plot(epochs, [m[key] for m in metrics], label=label)
-    for key, label in (("train_accuracy", "training"), ("test_accuracy", "test")):
+    for key, label in (("train_accuracy", "training (augmented)"), ("test_accuracy", "test")):
         right.plot(epochs, [100 * m[key] for m in metrics], label=label)
     left.set(title=title, xlabel="epoch", ylabel="loss", yscale="log")
     right.set(xlabel="epoch", ylabel="accuracy (%)")

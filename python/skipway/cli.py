@@ -48,13 +48,13 @@ def _train_parser(sub: Any) -> None:
     add(
         "--data-dir",
         metavar="DIR",
-        help="where the files of --data are (default: data/... and /usr/share/datasets/...)",
+        help="where the files of the data set are (default: data/... and /usr/share/datasets/...)",
     )
     add(
         "--image-size",
         type=int,
         metavar="N",
-        help="for --data folder: resize and crop to N x N (default: as they are when alike and small, else 32)",
+        help="for folders: resize and crop to N x N (default: as they are when alike and small, else 32)",
     )
     add(
         "--epochs",
@@ -117,8 +117,8 @@ def _train_parser(sub: Any) -> None:
     add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bits (default: 0)")
     add("--out", metavar="DIR", help="run folder, new or empty (default: the next free runs/DATA-MODEL-N)")
     add("--resume", metavar="DIR",
-        help="go on with the run in this folder, with its own options; only --threads and --data-dir can be given too"
-        " (default: a new run)")  # fmt: skip
+        help="go on with the run in this folder, with its own options; threads and data-dir may differ "
+        "(default: a new run)")  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -153,8 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _info() -> int:
     import skipway as sw
 
-    config = sw.show_config()
-    print(f"skipway {sw.__version__}" if config is None else f"skipway {sw.__version__}\n{config}")
+    sw.show_config()
     return 0
 
 

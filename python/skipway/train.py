@@ -8,8 +8,8 @@ same bits as one that was not.
 from __future__ import annotations
 
 import math
-import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -201,23 +201,25 @@ class Progress:
         self.epochs, self.images = epochs, images_per_epoch
         self.first, self.start = done, time.perf_counter()
         self.bar: Any = None
+        self.test = ""
         if getattr(self.stream, "isatty", lambda: False)():
             from tqdm import tqdm
 
             self.bar = tqdm(
                 total=epochs * images_per_epoch, initial=done * images_per_epoch, unit=" images", file=self.stream,
-                dynamic_ncols=True, smoothing=0.05,
+                ncols=shutil.get_terminal_size().columns, smoothing=0.05,
                 bar_format="{desc} |{bar}| {percentage:3.0f}% {rate_fmt}, {remaining} left{postfix}",
             )  # fmt: skip
 
     def batch(self, epoch: int, count: int, loss: float, accuracy: float) -> None:
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {epoch}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %{self.test}", refresh=False)
             self.bar.update(count)
 
     def epoch(self, row: dict[str, Any]) -> None:
         if self.bar is not None:
+            self.test = f", test {100 * row['test_accuracy']:.2f} %"
             return
         epoch = row["epoch"]
         left = (time.perf_counter() - self.start) / (epoch - self.first) * (self.epochs - epoch)
@@ -481,12 +483,7 @@ def _finish(trainer: Trainer, folder: Path, command: list[str] | None) -> dict[s
         "train_images": len(trainer.train.data),
         "test_images": len(trainer.test.data),
         "threads": sw.get_num_threads(),
-        "versions": {
-            "skipway": sw.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "platform": platform.platform(),
-        },
+        "versions": sw.config(),
         "folder": str(folder),
     }
     _runs.write_summary(folder, summary)
