@@ -26,9 +26,13 @@ def _train_parser(sub: Any) -> None:
         " last.safetensors, and curves.png where matplotlib is installed. Without options it learns the handwritten"
         " digits that come with skipway. Nothing is downloaded.",
     )
+    _data_options(p.add_argument)
+    _learning_options(p.add_argument)
+    _run_options(p.add_argument)
+
+
+def _data_options(add: Any) -> None:
     data = ("digits", "mnist5k", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder")
-    augment = ("auto", "none", "affine", "shift", "flip", "crop-flip", "crop-flip-cutout")
-    add = p.add_argument
     add(
         "--model",
         default="resnet14",
@@ -56,6 +60,10 @@ def _train_parser(sub: Any) -> None:
         metavar="N",
         help="for folders: resize and crop to N x N (default: as they are when alike and small, else 32)",
     )
+
+
+def _learning_options(add: Any) -> None:
+    augment = ("auto", "none", "affine", "shift", "flip", "crop-flip", "crop-flip-cutout")
     add(
         "--epochs",
         type=int,
@@ -105,6 +113,9 @@ def _train_parser(sub: Any) -> None:
         help="none, affine (turn, move, scale, slant), shift, flip, crop-flip or crop-flip-cutout (default: auto, which"
         " is affine for digits and mnist5k, shift for mnist, flip for fashion-mnist, crop-flip for the others)",
     )
+
+
+def _run_options(add: Any) -> None:
     add("--device", default="cpu", metavar="NAME", help="cpu, or cuda where the build has it (default: cpu)")
     add(
         "--dtype",
