@@ -15,17 +15,14 @@ import numpy as np
 import pytest
 import skipway as sw
 from skipway import cli, models
+from skipway._feed import Batches, Progress, moments, schedule_factor
 from skipway.data.files import load_images
 from skipway.train import (
-    Batches,
     Interrupted,
     Options,
-    Progress,
     RunError,
     Trainer,
     TrainingError,
-    moments,
-    schedule_factor,
     train,
 )
 
