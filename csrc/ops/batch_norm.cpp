@@ -1,0 +1,180 @@
+#include "ops/batch_norm.h"
+
+#include "autograd/tape.h"
+#include "ops/copy.h"
+
+namespace skipway {
+namespace {
+
+Tensor channels_dense(const Tensor& t) { return t.dim() <= 2 ? contiguous(t) : channels_last(t); }
+
+Tensor empty_channels(const Tensor& like) {
+  return like.dim() <= 2 ? empty(like.shape(), like.dtype(), like.device())
+                         : empty_channels_last(like.shape(), like.dtype(), like.device());
+}
+
+void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
+DType dtype_or(const Tensor& t, DType other) { return t.defined() ? t.dtype() : other; }
+
+// The running statistics change in place: a closure that saved them must notice.
+void count_change(const Tensor& t) {
+  if (t.defined()) ++t.storage()->version;
+}
+
+ChannelNormArgs sizes_of(const ChannelNormSpec& spec, const Tensor& x) {
+  ChannelNormArgs a{};
+  const int64_t n = x.size(0), c = x.size(1);
+  int64_t spatial = 1;
+  for (int i = 2; i < x.dim(); ++i) spatial *= x.size(i);
+  a.samples = spec.per_sample ? n : 1;
+  a.rows = spec.per_sample ? spatial : n * spatial;
+  a.channels = c;
+  a.groups = spec.groups;
+  a.dtype = x.dtype();
+  a.activation = spec.activation;
+  a.batch_stats = spec.batch_stats;
+  a.eps = spec.eps;
+  a.momentum = spec.momentum;
+  return a;
+}
+
+struct BackwardPlan {  // what the closure needs beside the saved tensors
+  ChannelNormGradArgs args{};
+  Shape weight_shape;
+};
+
+void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
+  const Tensor x = b.saved(0), y = b.saved(1), coefficients = b.saved(2), dy = channels_dense(b.grad());
+  ChannelNormGradArgs a = plan.args;
+  a.x = x.data();
+  a.y = data_or_null(y);
+  a.dy = dy.data();
+  a.coefficients = coefficients.data_as<double>();
+  a.dx = b.target(0, x);
+  Tensor dweight, dbias;
+  if (b.needs(1)) {
+    dweight = empty(plan.weight_shape, a.weight_dtype, x.device());
+    a.dweight = {dweight.data(), GradMode::Write};
+  }
+  if (b.needs(2)) {
+    dbias = empty(plan.weight_shape, a.bias_dtype, x.device());
+    a.dbias = {dbias.data(), GradMode::Write};
+  }
+  if (b.needs(3)) {
+    if (a.activation == FusedAct::None) {
+      b.give(3, b.grad());
+    } else {
+      a.dresidual = b.target(3, x);
+    }
+  }
+  launch(x.device(), channel_norm_backward, a);
+  if (dweight.defined()) b.give(1, dweight);
+  if (dbias.defined()) b.give(2, dbias);
+}
+
+}  // namespace
+
+FusedAct parse_fused_activation(const char* op, const std::optional<std::string>& name) {
+  if (!name || name->empty()) return FusedAct::None;
+  if (*name == "relu") return FusedAct::Relu;
+  if (*name == "leaky_relu") return FusedAct::LeakyRelu;
+  if (*name == "relu6") return FusedAct::Relu6;
+  throw ValueError(concat(op, ": expected activation None, \"relu\", \"leaky_relu\" or \"relu6\", got \"", *name, "\""));
+}
+
+void check_channel_vector(const char* op, const char* arg, const Tensor& t, const Tensor& input) {
+  if (!t.defined()) return;
+  const Shape expected{input.size(1)};
+  SW_CHECK_SHAPE(t.shape() == expected, op, ": expected ", arg, " of shape ", expected, " (one value per channel of input ",
+                 input.shape(), "), got ", t.shape());
+  const bool mixed = input.dtype() == DType::BFloat16 && t.dtype() == DType::Float32;
+  SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of dtype ", input.dtype(),
+                input.dtype() == DType::BFloat16 ? " or float32" : "", ", as input has, got ", t.dtype());
+  SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",
+              t.device());
+}
+
+Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tensor& running_mean,
+                    const Tensor& running_var, const Tensor& weight, const Tensor& bias, const Tensor& residual) {
+  const char* op = spec.name;
+  check_channel_vector(op, "weight", weight, input);
+  check_channel_vector(op, "bias", bias, input);
+  check_channel_vector(op, "running_mean", running_mean, input);
+  check_channel_vector(op, "running_var", running_var, input);
+  SW_CHECK_VALUE(running_mean.defined() == running_var.defined(), op,
+                 ": expected running_mean and running_var both or neither, got only one of them");
+  SW_CHECK_TYPE(!running_mean.defined() || running_mean.dtype() == running_var.dtype(), op,
+                ": expected running_mean and running_var of one dtype, got ", dtype_or(running_mean, DType::Bool), " and ",
+                dtype_or(running_var, DType::Bool));
+  SW_CHECK_VALUE(!running_mean.defined() || (running_mean.is_contiguous() && running_var.is_contiguous()), op,
+                 ": expected contiguous running statistics");
+  SW_CHECK_VALUE(spec.batch_stats || running_mean.defined(), op,
+                 ": running_mean and running_var are needed where statistics do not come from the batch");
+  SW_CHECK_VALUE(spec.eps >= 0, op, ": expected eps >= 0, got ", spec.eps);
+  if (residual.defined()) {
+    SW_CHECK_SHAPE(residual.shape() == input.shape(), op, ": expected residual of the input's shape ", input.shape(),
+                   ", got ", residual.shape());
+    check_same(op, "input", input, "residual", residual);
+  }
+
+  Tensor x, r, w, v;
+  {
+    tape::NoGradGuard off;  // layout changes are this op's own business: its backward maps gradients itself
+    x = channels_dense(input);
+    if (residual.defined()) r = channels_dense(residual);
+    if (weight.defined()) w = contiguous(weight);
+    if (bias.defined()) v = contiguous(bias);
+  }
+  Tensor y = empty_channels(x);
+  ChannelNormArgs a = sizes_of(spec, x);
+  Tensor coefficients = empty({4, a.samples, a.channels}, DType::Float64, x.device());
+  a.weight_dtype = dtype_or(weight, x.dtype());
+  a.bias_dtype = dtype_or(bias, x.dtype());
+  a.running_dtype = dtype_or(running_mean, x.dtype());
+  a.x = x.data();
+  a.residual = data_or_null(r);
+  a.weight = data_or_null(w);
+  a.bias = data_or_null(v);
+  a.running_mean = data_or_null(running_mean);
+  a.running_var = data_or_null(running_var);
+  a.y = y.data();
+  a.coefficients = coefficients.data_as<double>();
+  launch(x.device(), channel_norm_forward, a);
+  if (spec.batch_stats) {
+    count_change(running_mean);
+    count_change(running_var);
+  }
+  if (!tape::should_record({input, weight, bias, residual})) return y;
+
+  BackwardPlan plan;
+  plan.weight_shape = Shape{a.channels};
+  plan.args = {a.samples, a.rows, a.channels, a.groups, a.dtype, a.weight_dtype, a.bias_dtype, a.activation, a.batch_stats,
+               nullptr, nullptr, nullptr, nullptr, {}, {}, {}, {}};
+  // relu's mask without a residual comes from x again: one stream less to read.
+  const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined());
+  tape::record(op, {y}, {input, weight, bias, residual}, {x, from_x ? Tensor() : y, coefficients},
+               [plan](tape::Backward& b) { channel_norm_grad(plan, b); });
+  return y;
+}
+
+Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, bool training, double momentum, double eps, const Tensor& residual,
+                  const std::optional<std::string>& activation) {
+  check_defined("batch_norm", "input", input);
+  check_floating("batch_norm", "input", input);
+  SW_CHECK_SHAPE(input.dim() >= 2 && input.dim() <= 5,
+                 "batch_norm: expected input (N, C) or (N, C, spatial...) of 2 to 5 dimensions, got ", input.shape());
+  const int64_t values = input.size(1) > 0 ? input.numel() / input.size(1) : 0;
+  SW_CHECK_VALUE(!training || values != 1, "batch_norm: expected more than 1 value per channel in training, got input ",
+                 input.shape(), "; use drop_last=True in the DataLoader or model.eval()");
+  ChannelNormSpec spec;
+  spec.name = "batch_norm";
+  spec.groups = input.size(1);
+  spec.batch_stats = training;
+  spec.momentum = momentum;
+  spec.eps = eps;
+  spec.activation = parse_fused_activation("batch_norm", activation);
+  return channel_norm(spec, input, running_mean, running_var, weight, bias, residual);
+}
+
+}  // namespace skipway

@@ -1,0 +1,67 @@
+// Normalisation of channels with an affine map, and optionally a residual and an activation, as one op:
+//   y = act((x - mean) * rstd * weight + bias + residual),   rstd = 1 / sqrt(var + eps)
+// batch_norm (Ioffe & Szegedy 2015): mean and (biased) variance of a channel over all its values in training, the
+// running ones otherwise. Group norm and instance norm are the same kernels, with statistics per sample and group.
+// Backward, with dz = dy * act'(z), xhat = (x - mean) * rstd, and means over the values that share a statistic:
+//   dresidual = dz,   dbias = sum(dz),   dweight = sum(dz * xhat)
+//   dx = rstd * (weight * dz - mean(weight * dz) - xhat * mean(weight * dz * xhat))    (rstd * weight * dz in eval mode)
+//
+// Numerics: statistics are sums of (x - x0) and (x - x0)^2 in float64, x0 being the channel's first value. As x0 is one
+// of the n values, (mean - x0)^2 <= n * var, so the subtraction loses at most a factor n of float64's precision.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "core/tensor.h"
+#include "kernels/dispatch.h"
+#include "kernels/fused.h"
+
+namespace skipway {
+
+// input: (N, C) or (N, C, spatial...), up to 5-D; weight, bias, running_mean, running_var: (C,), each may be undefined.
+// Training updates the running statistics in place, running += momentum * (batch - running), with the unbiased
+// variance, except of channels whose batch statistics are not finite. The result is channels-last.
+Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, bool training, double momentum, double eps, const Tensor& residual,
+                  const std::optional<std::string>& activation);
+
+// What batch, group and instance norm have in common once their arguments are checked.
+struct ChannelNormSpec {
+  const char* name;
+  bool per_sample = false;   // statistics per sample (group and instance norm) or over the batch
+  int64_t groups = 0;        // channels / groups share a statistic
+  bool batch_stats = true;   // from the data, or from the running statistics
+  double momentum = 0, eps = 1e-5;
+  FusedAct activation = FusedAct::None;
+};
+Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tensor& running_mean,
+                    const Tensor& running_var, const Tensor& weight, const Tensor& bias, const Tensor& residual);
+void check_channel_vector(const char* op, const char* arg, const Tensor& t, const Tensor& input);
+
+// None for an absent name; throws ValueError that lists the names.
+FusedAct parse_fused_activation(const char* op, const std::optional<std::string>& name);
+
+struct ChannelNormArgs {
+  int64_t samples, rows, channels, groups;  // data: [samples, rows, channels], dense
+  DType dtype, weight_dtype, bias_dtype, running_dtype;
+  FusedAct activation;
+  bool batch_stats;
+  double eps, momentum;
+  const void *x, *residual, *weight, *bias;  // all but x may be null
+  void *running_mean, *running_var;          // may be null when batch_stats
+  void* y;
+  double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
+};
+struct ChannelNormGradArgs {
+  int64_t samples, rows, channels, groups;
+  DType dtype, weight_dtype, bias_dtype;
+  FusedAct activation;
+  bool batch_stats;
+  const void *x, *y, *dy;  // y: null when act's sign is to be recomputed from x (no residual)
+  const double* coefficients;
+  Grad dx, dresidual, dweight, dbias;
+};
+SW_DECLARE_KERNEL(channel_norm_forward, ChannelNormArgs)
+SW_DECLARE_KERNEL(channel_norm_backward, ChannelNormGradArgs)
+
+}  // namespace skipway
