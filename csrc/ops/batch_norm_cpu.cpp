@@ -5,40 +5,15 @@
 // shape alone; each chunk sums into its own buffer and the buffers are added in order, so that the bits do not depend on
 // the number of threads.
 #include "core/parallel.h"
-#include "kernels/simd.h"
+#include "kernels/wide.h"
 #include "ops/batch_norm.h"
 
 namespace skipway {
 namespace SW_ISA {
 namespace {
 
-constexpr int kWide = Lanes<double>::n;        // lanes of a double vector
 constexpr int64_t kTaskElements = 32768;
 constexpr int64_t kSlices = 64;                // of small samples
-
-typedef float vfloat_half __attribute__((vector_size(kVecBytes / 2)));
-typedef uint32_t vuint_half __attribute__((vector_size(kVecBytes / 2)));
-typedef uint16_t vhalf_half __attribute__((vector_size(kVecBytes / 4)));
-
-SW_INLINE vdouble load_wide(const double* p) { return vload(p); }
-SW_INLINE vdouble load_wide(const float* p) { return __builtin_convertvector(load_raw<vfloat_half>(p), vdouble); }
-SW_INLINE vdouble load_wide(const bfloat16* p) {
-  const vuint_half u = __builtin_convertvector(load_raw<vhalf_half>(p), vuint_half) << 16;
-  return __builtin_convertvector((vfloat_half)u, vdouble);
-}
-
-SW_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-SW_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-SW_INLINE int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
-
-SW_INLINE double load_as_double(const void* p, DType d, int64_t i) {
-  double value = 0;
-  dispatch_float(d, [&]<class T>(Type<T>) { value = double(static_cast<const T*>(p)[i]); });
-  return value;
-}
-SW_INLINE void store_from_double(void* p, DType d, int64_t i, double value) {
-  dispatch_float(d, [&]<class T>(Type<T>) { static_cast<T*>(p)[i] = T(accumulate_type<T>(value)); });
-}
 
 struct Plan {
   int64_t channels, rows;       // of one sample
@@ -316,14 +291,6 @@ SW_INLINE V masked(V dy, V x, V y, const Columns<accumulate_type<T>>& k, int64_t
   return fused_act_grad<A>(dy, y);
 }
 
-SW_INLINE void flush(double* p, vdouble v) { vstore(p, vload(p) + v); }
-SW_INLINE void flush(double* p, vfloat v) {
-  float lanes[Lanes<float>::n];
-  vstore(lanes, v);
-  vstore(p, vload(p) + load_wide(lanes));
-  vstore(p + kWide, vload(p + kWide) + load_wide(lanes + kWide));
-}
-
 // s1[c] += sum over rows of dz, s2[c] += sum of dz * (x - mean); stores dz where a mode asks for it. U vectors of columns.
 template <class T, FusedAct A, bool kFromX, GradMode kDz, int U>
 SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const Columns<accumulate_type<T>>& k, int64_t c,
@@ -355,8 +322,8 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
     }
   }
   for (int u = 0; u < U; ++u) {
-    flush(s1 + c + u * L, a[u]);
-    flush(s2 + c + u * L, b[u]);
+    add_wide(s1 + c + u * L, a[u]);
+    add_wide(s2 + c + u * L, b[u]);
   }
 }
 

@@ -1,0 +1,72 @@
+#include "ops/residual.h"
+
+#include "core/parallel.h"
+#include "kernels/wide.h"
+
+namespace skipway {
+namespace SW_ISA {
+namespace {
+
+constexpr int64_t kTaskElements = 32768;
+
+template <class T>
+SW_INLINE void put(Grad g, int64_t i, int64_t lanes, typename Lanes<T>::vec v) {
+  if (g.mode == GradMode::Skip) return;
+  T* p = static_cast<T*>(g.data) + i;
+  if (g.mode == GradMode::Add) v += lanes == Lanes<T>::n ? vload(p) : vload_n(p, lanes);
+  if (lanes == Lanes<T>::n) {
+    vstore(p, v);
+  } else {
+    vstore_n(p, v, lanes);
+  }
+}
+
+template <class T, FusedAct A>
+void forward(const ResidualAddArgs& a) {
+  constexpr int L = Lanes<T>::n;
+  using S = typename Lanes<T>::scalar;
+  const T *x = static_cast<const T*>(a.x), *branch = static_cast<const T*>(a.branch);
+  T* y = static_cast<T*>(a.y);
+  const S scale = S(a.scale);
+  parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
+    int64_t i = begin;
+    for (; i + L <= end; i += L) vstore(y + i, fused_act<A>(vload(x + i) + scale * vload(branch + i)));
+    const int64_t m = end - i;
+    if (m) vstore_n(y + i, fused_act<A>(vload_n(x + i, m) + scale * vload_n(branch + i, m)), m);
+  });
+}
+
+template <class T, FusedAct A>
+void backward(const ResidualAddGradArgs& a) {
+  constexpr int L = Lanes<T>::n;
+  using S = typename Lanes<T>::scalar;
+  using V = typename Lanes<T>::vec;
+  const T *dy = static_cast<const T*>(a.dy), *y = static_cast<const T*>(a.y);
+  const S scale = S(a.scale);
+  parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += L) {
+      const int64_t m = min64(L, end - i);
+      V dz = m == L ? vload(dy + i) : vload_n(dy + i, m);
+      if constexpr (A != FusedAct::None) dz = fused_act_grad<A>(dz, m == L ? vload(y + i) : vload_n(y + i, m));
+      put<T>(a.dx, i, m, dz);
+      put<T>(a.dbranch, i, m, scale * dz);
+    }
+  });
+}
+
+}  // namespace
+
+void residual_add_forward(const ResidualAddArgs& a) {
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    dispatch_act(a.activation, [&]<FusedAct A>(ActTag<A>) { forward<T, A>(a); });
+  });
+}
+
+void residual_add_backward(const ResidualAddGradArgs& a) {
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    dispatch_act(a.activation, [&]<FusedAct A>(ActTag<A>) { backward<T, A>(a); });
+  });
+}
+
+}  // namespace SW_ISA
+}  // namespace skipway
