@@ -5,17 +5,13 @@
 #include "ops/copy.h"
 
 namespace skipway {
-namespace {
 
-// t in the memory order of `like` (dense): t itself where it has it.
 Tensor in_layout_of(const Tensor& t, const Tensor& like) {
   if (t.strides() == like.strides()) return t;
   Tensor copy = empty_like(like);
   copy_into(copy, t);
   return copy;
 }
-
-}  // namespace
 
 Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const std::optional<std::string>& activation) {
   check_defined("residual_add", "x", x);
@@ -41,7 +37,8 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
       b.give(1, b.grad());
       return;
     }
-    const Tensor y = b.saved(0), dy = y.defined() ? in_layout_of(b.grad(), y) : b.grad().is_dense() ? b.grad() : contiguous(b.grad());
+    const Tensor y = b.saved(0);
+    const Tensor dy = y.defined() ? in_layout_of(b.grad(), y) : b.grad().is_dense() ? b.grad() : contiguous(b.grad());
     ResidualAddGradArgs a{dy.numel(), dy.dtype(), act, scale, dy.data(), y.defined() ? y.data() : nullptr, {}, {}};
     if (scale == 1) {  // both gradients are one tensor: written once
       Tensor dz = empty_like(dy);

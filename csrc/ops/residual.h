@@ -13,6 +13,9 @@ namespace skipway {
 // x and branch: same shape and dtype. activation: none, "relu", "leaky_relu" (slope 0.01) or "relu6".
 Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const std::optional<std::string>& activation);
 
+// t in the memory order of `like` (dense, of t's shape): t itself where it has it. Not on the tape.
+Tensor in_layout_of(const Tensor& t, const Tensor& like);
+
 struct ResidualAddArgs {  // arrays of n elements in one memory order
   int64_t n;
   DType dtype;

@@ -1,0 +1,71 @@
+// The numerically safe pieces of softmax, one row at a time: the largest element, and sum(exp(x - max)).
+#pragma once
+#include "kernels/vmath.h"
+#include "kernels/wide.h"
+
+namespace skipway {
+namespace SW_ISA {
+
+// The first `count` lanes of p, the others `fill`.
+template <class T>
+SW_INLINE typename Lanes<T>::vec vload_or(const T* p, int64_t count, typename Lanes<T>::scalar fill) {
+  T buffer[Lanes<T>::n];
+  for (int i = 0; i < Lanes<T>::n; ++i) buffer[i] = T(fill);
+  __builtin_memcpy(buffer, p, size_t(count) * sizeof(T));
+  return vload(buffer);
+}
+
+template <class T>
+SW_INLINE auto infinity() {
+  return typename Lanes<T>::scalar(__builtin_inf());
+}
+
+// f(vector, column, lanes) over a row; lanes beyond the end hold `fill`.
+template <class T, class F>
+SW_INLINE void for_row(const T* x, int64_t n, typename Lanes<T>::scalar fill, const F& f) {
+  constexpr int L = Lanes<T>::n;
+  int64_t c = 0;
+  for (; c + L <= n; c += L) f(vload(x + c), c, int64_t(L));
+  if (c < n) f(vload_or(x + c, n - c, fill), c, n - c);
+}
+template <class T>
+SW_INLINE void put(T* p, typename Lanes<T>::vec v, int64_t lanes) {
+  if (lanes == Lanes<T>::n) {
+    vstore(p, v);
+  } else {
+    vstore_n(p, v, lanes);
+  }
+}
+template <class T>
+SW_INLINE typename Lanes<T>::vec take(const T* p, int64_t lanes) {
+  return lanes == Lanes<T>::n ? vload(p) : vload_n(p, lanes);
+}
+
+// max(sign * x); NaN where there is one; -inf for an empty row
+template <class T>
+SW_INLINE typename Lanes<T>::scalar row_max(const T* x, int64_t n, typename Lanes<T>::scalar sign) {
+  using V = typename Lanes<T>::vec;
+  constexpr int L = Lanes<T>::n;
+  V best = vset<T>(-infinity<T>());
+  for_row(x, n, -infinity<T>() * sign, [&](V v, int64_t, int64_t) { best = vmax(best, v * sign); });
+  auto m = best[0];
+  for (int i = 1; i < L; ++i) m = (best[i] > m) | (best[i] != best[i]) ? best[i] : m;
+  return m;
+}
+
+// sum over the row of what f(vector, column, lanes) returns: short sums in the computing type, their sum in float64.
+template <class T, class F>
+SW_INLINE double row_sum(const T* x, int64_t n, typename Lanes<T>::scalar fill, const F& f) {
+  using V = typename Lanes<T>::vec;
+  constexpr int64_t kBlock = 2048;
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    V sum{};
+    for_row(x + begin, min64(kBlock, n - begin), fill, [&](V v, int64_t c, int64_t lanes) { sum += f(v, begin + c, lanes); });
+    total += double(vsum(sum));
+  }
+  return total;
+}
+
+}  // namespace SW_ISA
+}  // namespace skipway
