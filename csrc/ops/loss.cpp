@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
+#include "ops/reduce.h"
 #include "ops/residual.h"
 
 namespace skipway {
@@ -22,6 +23,12 @@ Tensor broadcast_weight(const char* op, const char* arg, const Tensor& weight, c
   Tensor full = empty_like(x);
   copy_into(full, weight);
   return full;
+}
+
+// A weighted mean of mse and l1 divides by the weights' sum, the others by the number of elements.
+double mean_divisor(LossKind kind, const Tensor& x, const Tensor& weight) {
+  if (!weight.defined() || (kind != LossKind::Mse && kind != LossKind::L1)) return double(x.numel());
+  return *sum(to(weight, DType::Float64)).data_as<double>();
 }
 
 Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tensor& target, const Tensor& weight,
@@ -47,7 +54,7 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
     p = broadcast_weight(op, "pos_weight", pos_weight, x);
   }
   const bool reduced = reduction != Reduction::None;
-  if (reduction == Reduction::Mean) options.divisor = double(x.numel());
+  if (reduction == Reduction::Mean) options.divisor = mean_divisor(kind, x, w);
   Tensor loss = reduced ? empty({}, x.dtype(), x.device()) : empty_like(x);
   int64_t bad = -1;
   LossArgs a{kind, x.numel(), x.dtype(), reduced, options.full, options.parameter, options.divisor, x.data(), t.data(),

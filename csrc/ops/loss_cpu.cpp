@@ -2,6 +2,7 @@
 #include "ops/loss.h"
 
 #include "core/parallel.h"
+#include "kernels/fused.h"
 #include "kernels/softmax_row.h"
 
 namespace skipway {
@@ -74,7 +75,7 @@ struct Rule<LossKind::Bce> {
   }
   template <class V> static SW_INLINE V value(const In<V>& i) { return (i.t - 1) * log_rest(i.x) - i.t * log_of(i.x); }
   template <class V> static SW_INLINE V dx(const In<V>& i) {
-    const V d = i.x * (1 - i.x), least = V{} + 1e-12f;
+    const V d = i.x * (1 - i.x), least = vsplat<V>(1e-12);
     return (i.x - i.t) / (d < least ? least : d);
   }
   template <class V> static SW_INLINE V dt(const In<V>& i) { return log_rest(i.x) - log_of(i.x); }
@@ -119,7 +120,7 @@ struct Rule<LossKind::HingeEmbedding> {
 // Stirling's approximation of log(t!), where t > 1.
 template <class V>
 SW_INLINE V stirling(V t) {
-  return t > 1 ? t * vlog(t) - t + vlog(t * 6.28318531f) / 2 : V{};
+  return t > 1 ? t * vlog(t) - t + vlog(t * vsplat<V>(6.283185307179586)) / 2 : V{};
 }
 template <class V>
 SW_INLINE V stirling_grad(V t) {

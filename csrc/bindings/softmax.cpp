@@ -1,0 +1,25 @@
+#include "ops/softmax.h"
+
+#include "bindings/bindings.h"
+
+namespace skipway::bindings {
+
+using Op = Tensor (*)(const Tensor&, std::optional<int64_t>, std::optional<DType>);
+
+template <Op op>
+Tensor with_stacklevel(const Tensor& input, std::optional<int64_t> dim, int64_t, std::optional<DType> dtype) {
+  return op(input, dim, dtype);
+}
+
+SW_BINDINGS(softmax) {
+  function(m, "softmax", &with_stacklevel<&softmax>, "input"_a, "dim"_a = py::none(), "_stacklevel"_a = 3,
+           "dtype"_a = py::none(), "exp(x) / sum(exp(x)) along dim, computed from x - max(x).");
+  function(m, "log_softmax", &with_stacklevel<&log_softmax>, "input"_a, "dim"_a = py::none(), "_stacklevel"_a = 3,
+           "dtype"_a = py::none(), "log(softmax(x)) along dim, computed as (x - max) - log(sum(exp(x - max))).");
+  function(m, "softmin", &with_stacklevel<&softmin>, "input"_a, "dim"_a = py::none(), "_stacklevel"_a = 3,
+           "dtype"_a = py::none(), "softmax(-x) along dim.");
+  method(m, "softmax", &softmax, "input"_a, "dim"_a, "dtype"_a = py::none());
+  method(m, "log_softmax", &log_softmax, "input"_a, "dim"_a, "dtype"_a = py::none());
+}
+
+}  // namespace skipway::bindings
