@@ -61,7 +61,8 @@ SW_INLINE double row_sum(const T* x, int64_t n, typename Lanes<T>::scalar fill, 
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     V sum{};
-    for_row(x + begin, min64(kBlock, n - begin), fill, [&](V v, int64_t c, int64_t lanes) { sum += f(v, begin + c, lanes); });
+    for_row(x + begin, min64(kBlock, n - begin), fill,
+            [&](V v, int64_t c, int64_t lanes) { sum += f(v, begin + c, lanes); });
     total += double(vsum(sum));
   }
   return total;

@@ -79,14 +79,15 @@ FusedAct parse_fused_activation(const char* op, const std::optional<std::string>
   if (*name == "relu") return FusedAct::Relu;
   if (*name == "leaky_relu") return FusedAct::LeakyRelu;
   if (*name == "relu6") return FusedAct::Relu6;
-  throw ValueError(concat(op, ": expected activation None, \"relu\", \"leaky_relu\" or \"relu6\", got \"", *name, "\""));
+  throw ValueError(
+      concat(op, ": expected activation None, \"relu\", \"leaky_relu\" or \"relu6\", got \"", *name, "\""));
 }
 
 void check_channel_vector(const char* op, const char* arg, const Tensor& t, const Tensor& input) {
   if (!t.defined()) return;
   const Shape expected{input.size(1)};
-  SW_CHECK_SHAPE(t.shape() == expected, op, ": expected ", arg, " of shape ", expected, " (one value per channel of input ",
-                 input.shape(), "), got ", t.shape());
+  SW_CHECK_SHAPE(t.shape() == expected, op, ": expected ", arg, " of shape ", expected,
+                 " (one value per channel of input ", input.shape(), "), got ", t.shape());
   const bool mixed = input.dtype() == DType::BFloat16 && t.dtype() == DType::Float32;
   SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of dtype ", input.dtype(),
                 input.dtype() == DType::BFloat16 ? " or float32" : "", ", as input has, got ", t.dtype());
@@ -104,8 +105,8 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
   SW_CHECK_VALUE(running_mean.defined() == running_var.defined(), op,
                  ": expected running_mean and running_var both or neither, got only one of them");
   SW_CHECK_TYPE(!running_mean.defined() || running_mean.dtype() == running_var.dtype(), op,
-                ": expected running_mean and running_var of one dtype, got ", dtype_or(running_mean, DType::Bool), " and ",
-                dtype_or(running_var, DType::Bool));
+                ": expected running_mean and running_var of one dtype, got ", dtype_or(running_mean, DType::Bool),
+                " and ", dtype_or(running_var, DType::Bool));
   SW_CHECK_VALUE(!running_mean.defined() || (running_mean.is_contiguous() && running_var.is_contiguous()), op,
                  ": expected contiguous running statistics");
   SW_CHECK_VALUE(spec.batch_stats || running_mean.defined(), op,
@@ -148,8 +149,23 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
 
   BackwardPlan plan;
   plan.weight_shape = Shape{a.channels};
-  plan.args = {a.samples, a.rows, a.channels, a.groups, a.dtype, a.weight_dtype, a.bias_dtype, a.activation, a.batch_stats,
-               nullptr, nullptr, nullptr, nullptr, {}, {}, {}, {}};
+  plan.args = {a.samples,
+               a.rows,
+               a.channels,
+               a.groups,
+               a.dtype,
+               a.weight_dtype,
+               a.bias_dtype,
+               a.activation,
+               a.batch_stats,
+               nullptr,
+               nullptr,
+               nullptr,
+               nullptr,
+               {},
+               {},
+               {},
+               {}};
   // relu's mask without a residual comes from x again: one stream less to read.
   const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined());
   tape::record(op, {y}, {input, weight, bias, residual}, {x, from_x ? Tensor() : y, coefficients},

@@ -4,7 +4,8 @@
 // running ones otherwise. Group norm and instance norm are the same kernels, with statistics per sample and group.
 // Backward, with dz = dy * act'(z), xhat = (x - mean) * rstd, and means over the values that share a statistic:
 //   dresidual = dz,   dbias = sum(dz),   dweight = sum(dz * xhat)
-//   dx = rstd * (weight * dz - mean(weight * dz) - xhat * mean(weight * dz * xhat))    (rstd * weight * dz in eval mode)
+//   dx = rstd * (weight * dz - mean(weight * dz) - xhat * mean(weight * dz * xhat))    (rstd * weight * dz in eval
+//   mode)
 //
 // Numerics: statistics are sums of (x - x0) and (x - x0)^2 in float64, x0 being the channel's first value. As x0 is one
 // of the n values, (mean - x0)^2 <= n * var, so the subtraction loses at most a factor n of float64's precision.
@@ -28,9 +29,9 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
 // What batch, group and instance norm have in common once their arguments are checked.
 struct ChannelNormSpec {
   const char* name;
-  bool per_sample = false;   // statistics per sample (group and instance norm) or over the batch
-  int64_t groups = 0;        // channels / groups share a statistic
-  bool batch_stats = true;   // from the data, or from the running statistics
+  bool per_sample = false;  // statistics per sample (group and instance norm) or over the batch
+  int64_t groups = 0;       // channels / groups share a statistic
+  bool batch_stats = true;  // from the data, or from the running statistics
   double momentum = 0, eps = 1e-5;
   FusedAct activation = FusedAct::None;
 };

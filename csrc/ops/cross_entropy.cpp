@@ -29,8 +29,8 @@ void check_index_target(const char* op, const Tensor& input, const Tensor& targe
   const DType d = target.dtype();
   SW_CHECK_TYPE(d == DType::Int64 || d == DType::Int32 || d == DType::UInt8, op,
                 ": expected target class indices of dtype int64, int32 or uint8, got ", d);
-  SW_CHECK_SHAPE(target.shape() == rows_shape(input), op, ": expected target of shape ", rows_shape(input), " for input ",
-                 input.shape(), ", got ", target.shape());
+  SW_CHECK_SHAPE(target.shape() == rows_shape(input), op, ": expected target of shape ", rows_shape(input),
+                 " for input ", input.shape(), ", got ", target.shape());
 }
 
 Tensor class_weights(const char* op, const Tensor& weight, const Tensor& input, int64_t classes) {
@@ -44,8 +44,8 @@ Tensor class_weights(const char* op, const Tensor& weight, const Tensor& input, 
 [[noreturn]] void throw_bad_class(const char* op, const Tensor& target, int64_t row, int64_t classes) {
   int64_t value = 0;
   dispatch_integer(target.dtype(), [&]<class T>(Type<T>) { value = int64_t(target.data_as<T>()[row]); });
-  throw IndexError(concat(op, ": expected target classes in 0 to ", classes - 1, " (", classes, " classes), got ", value,
-                          " at row ", row));
+  throw IndexError(concat(op, ": expected target classes in 0 to ", classes - 1, " (", classes, " classes), got ",
+                          value, " at row ", row));
 }
 
 Tensor entropy(const char* op, bool logits, const Tensor& input, const Tensor& target, const Tensor& weight,
@@ -65,9 +65,21 @@ Tensor entropy(const char* op, bool logits, const Tensor& input, const Tensor& t
   Tensor stats = empty({2, logits ? rows : 0}, DType::Float64, x.device());
   Tensor total_weight = empty({1}, DType::Float64, x.device());
   int64_t bad_row = -1;
-  CrossEntropyArgs a{rows, classes, ignore_index, x.dtype(), t.dtype(), logits, reduction, label_smoothing, x.data(),
-                     t.data(), w.defined() ? w.data() : nullptr, loss.data(), stats.data_as<double>(),
-                     total_weight.data_as<double>(), &bad_row};
+  CrossEntropyArgs a{rows,
+                     classes,
+                     ignore_index,
+                     x.dtype(),
+                     t.dtype(),
+                     logits,
+                     reduction,
+                     label_smoothing,
+                     x.data(),
+                     t.data(),
+                     w.defined() ? w.data() : nullptr,
+                     loss.data(),
+                     stats.data_as<double>(),
+                     total_weight.data_as<double>(),
+                     &bad_row};
   launch(x.device(), cross_entropy_forward, a);
   if (bad_row >= 0) throw_bad_class(op, t, bad_row, classes);
 
@@ -113,7 +125,8 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& we
                    input.shape(), ", got target ", target.shape(), "; class indices need an integer dtype");
     SW_CHECK_TYPE(target.dtype() == input.dtype(), op, ": expected class probabilities of the input's dtype ",
                   input.dtype(), ", got ", target.dtype());
-    SW_CHECK_VALUE(ignore_index < 0, op, ": ignore_index is not supported with class probabilities, got ", ignore_index);
+    SW_CHECK_VALUE(ignore_index < 0, op, ": ignore_index is not supported with class probabilities, got ",
+                   ignore_index);
   } else {
     check_index_target(op, input, target);
   }

@@ -2,9 +2,9 @@
 // smoothing e over C classes; z_c = log(sum(exp(x))) - x_c are the negative log-probabilities of a row:
 //   class index:    loss = (1 - e) * w_t * z_t + e / C * sum_c(w_c * z_c)         (Szegedy et al. 2016)
 //   probabilities:  loss = sum_c(w_c * ((1 - e) * q_c + e / C) * z_c)
-// "mean" divides by the sum of w_t over the rows that are not ignored (index), or by the number of rows (probabilities).
-// Backward, with p = softmax(x) and a row's coefficients k_c (loss = sum_c(k_c * z_c)): dx_j = g * (p_j * sum(k) - k_j).
-// nll_loss is the same with z_c = -x_c and no softmax: dx_j = -g * k_j.
+// "mean" divides by the sum of w_t over the rows that are not ignored (index), or by the number of rows
+// (probabilities). Backward, with p = softmax(x) and a row's coefficients k_c (loss = sum_c(k_c * z_c)): dx_j = g *
+// (p_j * sum(k) - k_j). nll_loss is the same with z_c = -x_c and no softmax: dx_j = -g * k_j.
 #pragma once
 #include <optional>
 #include <string>
@@ -29,21 +29,21 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, const Tensor& weight,
 
 struct CrossEntropyArgs {
   int64_t rows, classes, ignore_index;
-  DType dtype, target_dtype;        // of the target: an integer type (class indices), or dtype (probabilities)
-  bool logits;                      // false: x holds log-probabilities
+  DType dtype, target_dtype;  // of the target: an integer type (class indices), or dtype (probabilities)
+  bool logits;                // false: x holds log-probabilities
   Reduction reduction;
   double label_smoothing;
-  const void *x, *target;           // [rows][classes]; [rows] or [rows][classes]
-  const void* weight;               // null, or accumulate_dtype [classes]
-  void* loss;                       // dtype: [rows] (None), or one
-  double* rows_stats;               // out, for the backward pass: [rows] max(x), then [rows] sum(exp(x - max)) (logits only)
-  double* total_weight;             // out: what "mean" divides by
-  int64_t* bad_row;                 // out: the first row whose class is out of range, or -1
+  const void *x, *target;  // [rows][classes]; [rows] or [rows][classes]
+  const void* weight;      // null, or accumulate_dtype [classes]
+  void* loss;              // dtype: [rows] (None), or one
+  double* rows_stats;      // out, for the backward pass: [rows] max(x), then [rows] sum(exp(x - max)) (logits only)
+  double* total_weight;    // out: what "mean" divides by
+  int64_t* bad_row;        // out: the first row whose class is out of range, or -1
 };
 struct CrossEntropyGradArgs {
   CrossEntropyArgs forward;
-  const void* dloss;                // dtype: [rows], or one
-  Grad dx, dtarget;                 // dtarget: for probabilities
+  const void* dloss;  // dtype: [rows], or one
+  Grad dx, dtarget;   // dtarget: for probabilities
 };
 SW_DECLARE_KERNEL(cross_entropy_forward, CrossEntropyArgs)
 SW_DECLARE_KERNEL(cross_entropy_backward, CrossEntropyGradArgs)

@@ -28,7 +28,9 @@ struct RowLoss {
   double weight_sum;  // over the classes
 
   SW_INLINE explicit RowLoss(const CrossEntropyArgs& args)
-      : a(args), w(static_cast<const S*>(args.weight)), keep(S(1 - args.label_smoothing)),
+      : a(args),
+        w(static_cast<const S*>(args.weight)),
+        keep(S(1 - args.label_smoothing)),
         smooth(S(args.label_smoothing / double(args.classes))) {
     weight_sum = double(a.classes);
     if (!w) return;
@@ -128,10 +130,11 @@ void forward(const CrossEntropyArgs& a) {
   if (a.reduction != Reduction::None) *static_cast<T*>(a.loss) = T(accumulate_type<T>(loss));
 }
 
-// dx = g * (p * total - k): the terms that all columns share; for class indices the target's own k is put in afterwards.
+// dx = g * (p * total - k): the terms that all columns share; for class indices the target's own k is put in
+// afterwards.
 template <class T, class K>
-SW_INLINE void write_row(const CrossEntropyArgs& a, const T* x, T* dx, GradMode mode, int64_t row, double g, double total,
-                         const K& k) {
+SW_INLINE void write_row(const CrossEntropyArgs& a, const T* x, T* dx, GradMode mode, int64_t row, double g,
+                         double total, const K& k) {
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
   const S max = a.logits ? S(a.rows_stats[row]) : S(0), gs = S(g);

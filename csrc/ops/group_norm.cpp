@@ -7,7 +7,8 @@ namespace skipway {
 Tensor group_norm(const Tensor& input, int64_t num_groups, const Tensor& weight, const Tensor& bias, double eps) {
   check_defined("group_norm", "input", input);
   check_floating("group_norm", "input", input);
-  SW_CHECK_SHAPE(input.dim() >= 2, "group_norm: expected input (N, C, ...) of at least 2 dimensions, got ", input.shape());
+  SW_CHECK_SHAPE(input.dim() >= 2, "group_norm: expected input (N, C, ...) of at least 2 dimensions, got ",
+                 input.shape());
   SW_CHECK_VALUE(num_groups > 0, "group_norm: expected num_groups > 0, got ", num_groups);
   SW_CHECK_VALUE(input.size(1) % num_groups == 0, "group_norm: expected a number of channels divisible by num_groups ",
                  num_groups, ", got input ", input.shape(), " with ", input.size(1), " channels");

@@ -11,8 +11,8 @@ namespace skipway {
 // input: (N, C, ...), C divisible by num_groups; weight, bias: (C,) or undefined.
 Tensor group_norm(const Tensor& input, int64_t num_groups, const Tensor& weight, const Tensor& bias, double eps);
 
-// input: (N, C, spatial...). With use_input_stats, running statistics (if any) move towards the batch's average over the
-// samples; without, they are what normalises.
+// input: (N, C, spatial...). With use_input_stats, running statistics (if any) move towards the batch's average over
+// the samples; without, they are what normalises.
 Tensor instance_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                      const Tensor& bias, bool use_input_stats, double momentum, double eps);
 

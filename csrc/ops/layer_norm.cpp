@@ -10,8 +10,8 @@ void check_affine(const char* op, const char* arg, const Tensor& t, const Shape&
   if (!t.defined()) return;
   SW_CHECK_SHAPE(t.shape() == shape, op, ": expected ", arg, " of normalized_shape ", shape, ", got ", t.shape());
   const bool mixed = input.dtype() == DType::BFloat16 && t.dtype() == DType::Float32;
-  SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of input's dtype ", input.dtype(), ", got ",
-                t.dtype());
+  SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of input's dtype ", input.dtype(),
+                ", got ", t.dtype());
   SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",
               t.device());
 }
@@ -64,8 +64,8 @@ Tensor normalize_rows(const char* op, bool centred, const Tensor& input, const S
                        w.defined() ? w.data() : nullptr, v.defined() ? v.data() : nullptr, y.data(),
                        statistics.data_as<double>()});
   if (!tape::should_record({input, weight, bias})) return y;
-  const LayerNormGradArgs args{rows, cols, x.dtype(), weight_dtype, bias_dtype, centred, nullptr, nullptr, nullptr,
-                               nullptr, {}, {}, {}};
+  const LayerNormGradArgs args{rows,    cols,    x.dtype(), weight_dtype, bias_dtype, centred, nullptr,
+                               nullptr, nullptr, nullptr,   {},           {},         {}};
   tape::record(op, {y}, {input, weight, bias}, {x, w, statistics},
                [args, normalized_shape](tape::Backward& b) { layer_norm_grad(args, normalized_shape, b); });
   return y;

@@ -1,5 +1,5 @@
-// Layer normalisation (Ba et al. 2016, eq. 4) over the last `cols` elements of each row, and its uncentred form, RMS norm
-// (Zhang & Sennrich 2019), where mean = 0:
+// Layer normalisation (Ba et al. 2016, eq. 4) over the last `cols` elements of each row, and its uncentred form, RMS
+// norm (Zhang & Sennrich 2019), where mean = 0:
 //   y = (x - mean) * rstd * weight + bias,   rstd = 1 / sqrt(sum((x - mean)^2) / cols + eps)
 // Backward, with g = dy * weight and xhat = (x - mean) * rstd:
 //   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)),   dweight = sum over rows of dy * xhat,   dbias = sum of dy
@@ -13,7 +13,8 @@
 namespace skipway {
 
 // weight, bias: of shape normalized_shape, or undefined; bfloat16 inputs take float32 ones too.
-Tensor layer_norm(const Tensor& input, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias, double eps);
+Tensor layer_norm(const Tensor& input, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
+                  double eps);
 // eps: the machine epsilon of the type that computes, where none is given.
 Tensor rms_norm(const Tensor& input, const Shape& normalized_shape, const Tensor& weight, std::optional<double> eps);
 

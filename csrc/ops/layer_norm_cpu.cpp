@@ -58,7 +58,10 @@ SW_INLINE void write_row(const T* x, T* y, int64_t n, const S* weight, const S* 
   }
   if (c < n) {
     const int64_t m = n - c;
-    vstore_n(y + c, kAffine ? map(vload_n(x + c, m), vload_n(weight + c, m), vload_n(bias + c, m)) : map(vload_n(x + c, m), V{}, V{}), m);
+    vstore_n(y + c,
+             kAffine ? map(vload_n(x + c, m), vload_n(weight + c, m), vload_n(bias + c, m))
+                     : map(vload_n(x + c, m), V{}, V{}),
+             m);
   }
 }
 
@@ -96,8 +99,8 @@ struct GradRow {
   using V = typename Lanes<T>::vec;
   const T *x, *dy;
   T* dx;
-  const S* weight;      // null: ones
-  S *dweight, *dbias;   // null, or buffers to add to
+  const S* weight;     // null: ones
+  S *dweight, *dbias;  // null, or buffers to add to
   S high, rstd, rest;
 
   SW_INLINE V xhat(V v) const { return (v - high) * rstd - rest; }
@@ -174,7 +177,8 @@ void backward(const LayerNormGradArgs& a) {
   const bool params = a.dweight.mode != GradMode::Skip || a.dbias.mode != GradMode::Skip;
   const int64_t slice = max64(1, max64((a.rows + kSlices - 1) / kSlices, min64(a.rows, kTaskElements / max64(n, 1))));
   const int64_t slices = (a.rows + slice - 1) / slice;
-  double* totals = static_cast<double*>(thread_scratch(1, size_t((params ? max64(slices, 1) * 2 * padded : 0) + 1) * sizeof(double)));
+  double* totals = static_cast<double*>(
+      thread_scratch(1, size_t((params ? max64(slices, 1) * 2 * padded : 0) + 1) * sizeof(double)));
   if (params) __builtin_memset(totals, 0, size_t(max64(slices, 1) * 2 * padded) * sizeof(double));
 
   parallel_for(a.rows, slice, [&](int64_t begin, int64_t end) {
@@ -187,9 +191,15 @@ void backward(const LayerNormGradArgs& a) {
       for (int64_t r = block; r < min64(end, block + kBlock); ++r) {
         const double mean = a.statistics[r], rstd = a.statistics[a.rows + r];
         const S high = S(mean);
-        const GradRow<T> row{static_cast<const T*>(a.x) + r * n, static_cast<const T*>(a.dy) + r * n,
-                             static_cast<T*>(a.dx.data) + r * n, weight, sums, params ? sums + padded : nullptr, high,
-                             S(rstd), S((mean - double(high)) * rstd)};
+        const GradRow<T> row{static_cast<const T*>(a.x) + r * n,
+                             static_cast<const T*>(a.dy) + r * n,
+                             static_cast<T*>(a.dx.data) + r * n,
+                             weight,
+                             sums,
+                             params ? sums + padded : nullptr,
+                             high,
+                             S(rstd),
+                             S((mean - double(high)) * rstd)};
         if (weight) {
           grad_row<T, true>(row, a);
         } else {

@@ -57,8 +57,19 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
   if (reduction == Reduction::Mean) options.divisor = mean_divisor(kind, x, w);
   Tensor loss = reduced ? empty({}, x.dtype(), x.device()) : empty_like(x);
   int64_t bad = -1;
-  LossArgs a{kind, x.numel(), x.dtype(), reduced, options.full, options.parameter, options.divisor, x.data(), t.data(),
-             w.defined() ? w.data() : nullptr, p.defined() ? p.data() : nullptr, loss.data(), &bad};
+  LossArgs a{kind,
+             x.numel(),
+             x.dtype(),
+             reduced,
+             options.full,
+             options.parameter,
+             options.divisor,
+             x.data(),
+             t.data(),
+             w.defined() ? w.data() : nullptr,
+             p.defined() ? p.data() : nullptr,
+             loss.data(),
+             &bad};
   launch(x.device(), loss_forward, a);
   SW_CHECK_VALUE(bad < 0, op, ": expected input values in [0, 1] (probabilities), got one outside of it, number ", bad,
                  " in memory; apply a sigmoid, or use binary_cross_entropy_with_logits");
@@ -100,8 +111,8 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Ten
 }
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const Tensor& weight,
                                         Reduction reduction, const Tensor& pos_weight) {
-  return pointwise("binary_cross_entropy_with_logits", LossKind::BceLogits, input, target, weight, pos_weight, reduction,
-                   {});
+  return pointwise("binary_cross_entropy_with_logits", LossKind::BceLogits, input, target, weight, pos_weight,
+                   reduction, {});
 }
 Tensor kl_div(const Tensor& input, const Tensor& target, const std::string& reduction, bool log_target) {
   const LossKind kind = log_target ? LossKind::KlDivLog : LossKind::KlDiv;

@@ -1,4 +1,5 @@
-// Losses that compare a prediction x with a target t element by element; reduced to their mean or sum in float64, or not.
+// Losses that compare a prediction x with a target t element by element; reduced to their mean or sum in float64, or
+// not.
 //   mse            (x - t)^2
 //   l1             |x - t|
 //   smooth_l1      d^2 / (2 beta) where |d| < beta, else |d| - beta / 2        (d = x - t; Girshick 2015)
@@ -8,7 +9,8 @@
 //   kl_div         t (log(t) - x), or exp(t) (t - x) for a target of logarithms
 //   soft_margin    log(1 + exp(-t x))
 //   hinge_embed    x where t = 1, max(0, margin - x) where t = -1
-//   poisson_nll    exp(x) - t x, or x - t log(x + eps) for inputs that are no logarithms; with Stirling's term if `full`
+//   poisson_nll    exp(x) - t x, or x - t log(x + eps) for inputs that are no logarithms; with Stirling's term if
+//   `full`
 #pragma once
 #include <optional>
 #include <string>
@@ -24,7 +26,8 @@ namespace skipway {
 Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction, const Tensor& weight = {});
 Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction reduction, const Tensor& weight = {});
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, Reduction reduction, double beta);
-Tensor huber_loss(const Tensor& input, const Tensor& target, Reduction reduction, double delta, const Tensor& weight = {});
+Tensor huber_loss(const Tensor& input, const Tensor& target, Reduction reduction, double delta,
+                  const Tensor& weight = {});
 Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight, Reduction reduction);
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const Tensor& weight,
                                         Reduction reduction, const Tensor& pos_weight);

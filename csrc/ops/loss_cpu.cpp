@@ -29,93 +29,174 @@ struct Rule;
 
 template <>
 struct Rule<LossKind::Mse> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return (i.x - i.t) * (i.x - i.t); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return (i.x - i.t) + (i.x - i.t); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return -dx(i); }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return (i.x - i.t) * (i.x - i.t);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return (i.x - i.t) + (i.x - i.t);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return -dx(i);
+  }
 };
 template <>
 struct Rule<LossKind::L1> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return vabs(i.x - i.t); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return vsign(i.x - i.t); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return -dx(i); }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return vabs(i.x - i.t);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return vsign(i.x - i.t);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return -dx(i);
+  }
 };
 template <>
 struct Rule<LossKind::SmoothL1> {
-  template <class V> static SW_INLINE V value(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
     const V d = i.x - i.t, a = vabs(d);
     return a < i.p ? d * d / (2 * i.p) : a - i.p / 2;
   }
-  template <class V> static SW_INLINE V dx(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
     const V d = i.x - i.t;
     return vabs(d) < i.p ? d / i.p : vsign(d);
   }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return -dx(i); }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return -dx(i);
+  }
 };
 template <>
 struct Rule<LossKind::Huber> {
-  template <class V> static SW_INLINE V value(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
     const V d = i.x - i.t, a = vabs(d);
     return a <= i.p ? d * d / 2 : i.p * (a - i.p / 2);
   }
-  template <class V> static SW_INLINE V dx(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
     const V d = i.x - i.t;
     return vabs(d) <= i.p ? d : i.p * vsign(d);
   }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return -dx(i); }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return -dx(i);
+  }
 };
 template <>
 struct Rule<LossKind::Bce> {
-  template <class V> static SW_INLINE V log_of(V x) {
+  template <class V>
+  static SW_INLINE V log_of(V x) {
     const V y = vlog(x), least = V{} - 100;
     return y < least ? least : y;
   }
-  template <class V> static SW_INLINE V log_rest(V x) {
+  template <class V>
+  static SW_INLINE V log_rest(V x) {
     const V y = vlog1p(-x), least = V{} - 100;
     return y < least ? least : y;
   }
-  template <class V> static SW_INLINE V value(const In<V>& i) { return (i.t - 1) * log_rest(i.x) - i.t * log_of(i.x); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return (i.t - 1) * log_rest(i.x) - i.t * log_of(i.x);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
     const V d = i.x * (1 - i.x), least = vsplat<V>(1e-12);
     return (i.x - i.t) / (d < least ? least : d);
   }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return log_rest(i.x) - log_of(i.x); }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return log_rest(i.x) - log_of(i.x);
+  }
 };
 template <>
 struct Rule<LossKind::BceLogits> {
-  template <class V> static SW_INLINE V factor(const In<V>& i) { return 1 + (i.pw - 1) * i.t; }
-  template <class V> static SW_INLINE V value(const In<V>& i) { return (1 - i.t) * i.x + factor(i) * vsoftplus(-i.x); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return (1 - i.t) - factor(i) * vsigmoid(-i.x); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return (i.pw - 1) * vsoftplus(-i.x) - i.x; }
+  template <class V>
+  static SW_INLINE V factor(const In<V>& i) {
+    return 1 + (i.pw - 1) * i.t;
+  }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return (1 - i.t) * i.x + factor(i) * vsoftplus(-i.x);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return (1 - i.t) - factor(i) * vsigmoid(-i.x);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return (i.pw - 1) * vsoftplus(-i.x) - i.x;
+  }
 };
 template <>
 struct Rule<LossKind::KlDiv> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return i.t == 0 ? V{} * i.x : i.t * (vlog(i.t) - i.x); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return -i.t; }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return i.t == 0 ? V{} : vlog(i.t) - i.x + 1; }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return i.t == 0 ? V{} * i.x : i.t * (vlog(i.t) - i.x);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return -i.t;
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return i.t == 0 ? V{} : vlog(i.t) - i.x + 1;
+  }
 };
 template <>
 struct Rule<LossKind::KlDivLog> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return vexp(i.t) * (i.t - i.x); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return -vexp(i.t); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return vexp(i.t) * (i.t - i.x + 1); }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return vexp(i.t) * (i.t - i.x);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return -vexp(i.t);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return vexp(i.t) * (i.t - i.x + 1);
+  }
 };
 template <>
 struct Rule<LossKind::SoftMargin> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return vsoftplus(-i.t * i.x); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return -i.t * vsigmoid(-i.t * i.x); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return -i.x * vsigmoid(-i.t * i.x); }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return vsoftplus(-i.t * i.x);
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return -i.t * vsigmoid(-i.t * i.x);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return -i.x * vsigmoid(-i.t * i.x);
+  }
 };
 template <>
 struct Rule<LossKind::HingeEmbedding> {
-  template <class V> static SW_INLINE V value(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
     const V zero{}, m = i.p - i.x, hinge = m < zero ? zero : m;
     return (i.t != 1 ? hinge : zero) + (i.t != -1 ? i.x : zero);
   }
-  template <class V> static SW_INLINE V dx(const In<V>& i) {
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
     const V zero{}, one = zero + 1;
     return ((i.t != 1) & (i.p - i.x > zero) ? -one : zero) + (i.t != -1 ? one : zero);
   }
-  template <class V> static SW_INLINE V dt(const In<V>&) { return V{}; }
+  template <class V>
+  static SW_INLINE V dt(const In<V>&) {
+    return V{};
+  }
 };
 // Stirling's approximation of log(t!), where t > 1.
 template <class V>
@@ -128,15 +209,33 @@ SW_INLINE V stirling_grad(V t) {
 }
 template <>
 struct Rule<LossKind::PoissonLog> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return vexp(i.x) - i.t * i.x + (i.full ? stirling(i.t) : V{}); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return vexp(i.x) - i.t; }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return (i.full ? stirling_grad(i.t) : V{}) - i.x; }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return vexp(i.x) - i.t * i.x + (i.full ? stirling(i.t) : V{});
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return vexp(i.x) - i.t;
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return (i.full ? stirling_grad(i.t) : V{}) - i.x;
+  }
 };
 template <>
 struct Rule<LossKind::Poisson> {
-  template <class V> static SW_INLINE V value(const In<V>& i) { return i.x - i.t * vlog(i.x + i.p) + (i.full ? stirling(i.t) : V{}); }
-  template <class V> static SW_INLINE V dx(const In<V>& i) { return 1 - i.t / (i.x + i.p); }
-  template <class V> static SW_INLINE V dt(const In<V>& i) { return (i.full ? stirling_grad(i.t) : V{}) - vlog(i.x + i.p); }
+  template <class V>
+  static SW_INLINE V value(const In<V>& i) {
+    return i.x - i.t * vlog(i.x + i.p) + (i.full ? stirling(i.t) : V{});
+  }
+  template <class V>
+  static SW_INLINE V dx(const In<V>& i) {
+    return 1 - i.t / (i.x + i.p);
+  }
+  template <class V>
+  static SW_INLINE V dt(const In<V>& i) {
+    return (i.full ? stirling_grad(i.t) : V{}) - vlog(i.x + i.p);
+  }
 };
 
 template <class T>
@@ -145,8 +244,8 @@ struct Reader {
   const LossArgs& a;
   SW_INLINE const T* at(const void* p, int64_t i) const { return static_cast<const T*>(p) + i; }
   SW_INLINE In<V> read(int64_t i, int64_t lanes) const {
-    return {take(at(a.x, i), lanes), take(at(a.target, i), lanes), a.pos_weight ? take(at(a.pos_weight, i), lanes) : V{} + 1,
-            typename Lanes<T>::scalar(a.parameter), a.full};
+    return {take(at(a.x, i), lanes), take(at(a.target, i), lanes),
+            a.pos_weight ? take(at(a.pos_weight, i), lanes) : V{} + 1, typename Lanes<T>::scalar(a.parameter), a.full};
   }
   SW_INLINE V weight(int64_t i, int64_t lanes) const { return a.weight ? take(at(a.weight, i), lanes) : V{} + 1; }
 };
@@ -230,8 +329,8 @@ struct KindTag {};
 template <class F>
 SW_INLINE void dispatch_kind(LossKind kind, const F& f) {
   switch (kind) {
-#define SW_CASE(K)    \
-  case LossKind::K:   \
+#define SW_CASE(K)  \
+  case LossKind::K: \
     return f(KindTag<LossKind::K>{});
     SW_CASE(Mse)
     SW_CASE(L1)
@@ -252,9 +351,8 @@ SW_INLINE void dispatch_kind(LossKind kind, const F& f) {
 }  // namespace
 
 void loss_forward(const LossArgs& a) {
-  dispatch_kind(a.kind, [&]<LossKind K>(KindTag<K>) {
-    dispatch_float(a.dtype, [&]<class T>(Type<T>) { forward<T, K>(a); });
-  });
+  dispatch_kind(a.kind,
+                [&]<LossKind K>(KindTag<K>) { dispatch_float(a.dtype, [&]<class T>(Type<T>) { forward<T, K>(a); }); });
 }
 
 void loss_backward(const LossGradArgs& b) {

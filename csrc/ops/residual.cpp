@@ -18,8 +18,8 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
   check_defined("residual_add", "branch", branch);
   check_floating("residual_add", "x", x);
   check_same("residual_add", "x", x, "branch", branch);
-  SW_CHECK_SHAPE(x.shape() == branch.shape(), "residual_add: expected x and branch of one shape, got ", x.shape(), " and ",
-                 branch.shape());
+  SW_CHECK_SHAPE(x.shape() == branch.shape(), "residual_add: expected x and branch of one shape, got ", x.shape(),
+                 " and ", branch.shape());
   const FusedAct act = parse_fused_activation("residual_add", activation);
   Tensor in = x, other = branch;
   {
@@ -31,31 +31,34 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
   launch(x.device(), residual_add_forward,
          ResidualAddArgs{x.numel(), x.dtype(), act, scale, in.data(), other.data(), y.data()});
 
-  tape::record("residual_add", {y}, {x, branch}, {act == FusedAct::None ? Tensor() : y}, [act, scale](tape::Backward& b) {
-    if (act == FusedAct::None && scale == 1) {
-      b.give(0, b.grad());
-      b.give(1, b.grad());
-      return;
-    }
-    const Tensor y = b.saved(0);
-    const Tensor dy = y.defined() ? in_layout_of(b.grad(), y) : b.grad().is_dense() ? b.grad() : contiguous(b.grad());
-    ResidualAddGradArgs a{dy.numel(), dy.dtype(), act, scale, dy.data(), y.defined() ? y.data() : nullptr, {}, {}};
-    if (scale == 1) {  // both gradients are one tensor: written once
-      Tensor dz = empty_like(dy);
-      a.dx = {dz.data(), GradMode::Write};
-      launch(dy.device(), residual_add_backward, a);
-      b.give(0, dz);
-      b.give(1, dz);
-      return;
-    }
-    if (act == FusedAct::None) {
-      b.give(0, b.grad());
-    } else {
-      a.dx = b.target(0, dy);
-    }
-    a.dbranch = b.target(1, dy);
-    launch(dy.device(), residual_add_backward, a);
-  });
+  tape::record(
+      "residual_add", {y}, {x, branch}, {act == FusedAct::None ? Tensor() : y}, [act, scale](tape::Backward& b) {
+        if (act == FusedAct::None && scale == 1) {
+          b.give(0, b.grad());
+          b.give(1, b.grad());
+          return;
+        }
+        const Tensor y = b.saved(0);
+        const Tensor dy = y.defined()           ? in_layout_of(b.grad(), y)
+                          : b.grad().is_dense() ? b.grad()
+                                                : contiguous(b.grad());
+        ResidualAddGradArgs a{dy.numel(), dy.dtype(), act, scale, dy.data(), y.defined() ? y.data() : nullptr, {}, {}};
+        if (scale == 1) {  // both gradients are one tensor: written once
+          Tensor dz = empty_like(dy);
+          a.dx = {dz.data(), GradMode::Write};
+          launch(dy.device(), residual_add_backward, a);
+          b.give(0, dz);
+          b.give(1, dz);
+          return;
+        }
+        if (act == FusedAct::None) {
+          b.give(0, b.grad());
+        } else {
+          a.dx = b.target(0, dy);
+        }
+        a.dbranch = b.target(1, dy);
+        launch(dy.device(), residual_add_backward, a);
+      });
   return y;
 }
 

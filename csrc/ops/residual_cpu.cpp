@@ -57,9 +57,8 @@ void backward(const ResidualAddGradArgs& a) {
 }  // namespace
 
 void residual_add_forward(const ResidualAddArgs& a) {
-  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
-    dispatch_act(a.activation, [&]<FusedAct A>(ActTag<A>) { forward<T, A>(a); });
-  });
+  dispatch_float(
+      a.dtype, [&]<class T>(Type<T>) { dispatch_act(a.activation, [&]<FusedAct A>(ActTag<A>) { forward<T, A>(a); }); });
 }
 
 void residual_add_backward(const ResidualAddGradArgs& a) {

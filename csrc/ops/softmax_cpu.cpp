@@ -14,7 +14,8 @@ constexpr int64_t kTaskElements = 16384;
 // ---- along the last dimension ---------------------------------------------------------------------------------------
 
 template <class T>
-void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scalar sign, typename Lanes<T>::scalar* room) {
+void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scalar sign,
+                 typename Lanes<T>::scalar* room) {
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
   const S max = row_max(x, n, sign);
@@ -38,7 +39,8 @@ void backward_row(const T* y, const T* dy, Grad dx, int64_t at, int64_t n, bool 
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
   T* out = static_cast<T*>(dx.data) + at;
-  const S sum = S(row_sum(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) { return log ? g : g * take(y + c, lanes); }));
+  const S sum =
+      S(row_sum(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) { return log ? g : g * take(y + c, lanes); }));
   for_row(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) {
     const V v = take(y + c, lanes);
     V d = log ? g - vexp(v) * sum : v * (g - sum) * sign;
@@ -50,7 +52,8 @@ void backward_row(const T* y, const T* dy, Grad dx, int64_t at, int64_t n, bool 
 // ---- along another dimension: a vector of neighbouring columns at a time --------------------------------------------
 
 template <class T>
-void forward_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t lanes, bool log, typename Lanes<T>::scalar sign) {
+void forward_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t lanes, bool log,
+                     typename Lanes<T>::scalar sign) {
   using V = typename Lanes<T>::vec;
   V max = vset<T>(-infinity<T>()), sum{};
   for (int64_t i = 0; i < n; ++i) max = vmax(max, take(x + i * stride, lanes) * sign);
