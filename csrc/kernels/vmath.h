@@ -59,6 +59,19 @@ SW_INLINE vdouble vexp(vdouble x) {
   return by_lane(x, [](double v) { return ::exp(v); });
 }
 
+// 2^x: k = the nearest integer, r = (x - k) ln 2.
+SW_INLINE vfloat vexp2(vfloat x) {
+  const vfloat lo = vset<float>(-151.0f), hi = vset<float>(129.0f), shift = vset<float>(12582912.0f);
+  vfloat c = x < lo ? lo : x;
+  c = c > hi ? hi : c;
+  const vfloat t = c + shift;
+  const vint k = (vint)t - 0x4b400000, half = k >> 1;
+  return (expm1_poly((c - (t - shift)) * 0.693147181f) + 1.0f) * pow2i(half) * pow2i(k - half);
+}
+SW_INLINE vdouble vexp2(vdouble x) {
+  return by_lane(x, [](double v) { return ::exp2(v); });
+}
+
 SW_INLINE vfloat vexpm1(vfloat x) {
   const vfloat lo = vset<float>(-40.0f), hi = vset<float>(80.0f);
   vfloat c = x < lo ? lo : x;
@@ -106,6 +119,14 @@ SW_INLINE vdouble vlog(vdouble x) {
   return by_lane(x, [](double v) { return ::log(v); });
 }
 
+SW_INLINE vfloat vlog2(vfloat x) {
+  const LogParts p = split_log(x);
+  return log_special(x, p.k + log_parts(p.f, vfloat{}, vfloat{}) * 1.44269504f);
+}
+SW_INLINE vdouble vlog2(vdouble x) {
+  return by_lane(x, [](double v) { return ::log2(v); });
+}
+
 SW_INLINE vfloat vlog1p(vfloat x) {
   const vfloat u = x + 1.0f;
   const LogParts p = split_log(u);
@@ -131,6 +152,38 @@ SW_INLINE vfloat vtanh(vfloat x) {
 }
 SW_INLINE vdouble vtanh(vdouble x) {
   return by_lane(x, [](double v) { return ::tanh(v); });
+}
+
+// sin(x + quarter pi / 2): x = k pi / 2 + r, |r| <= pi / 4, pi / 2 in three parts; then the Taylor series of sin or
+// cos. Beyond 8192, where the parts no longer suffice, the C library.
+SW_INLINE vfloat sin_quarter(vfloat x, int quarter) {
+  const vfloat shift = vset<float>(12582912.0f), t = x * 0.636619772f + shift, k = t - shift;
+  const vfloat r = ((x - k * 1.5703125f) - k * 4.83751297e-4f) - k * 7.54978995e-8f, z = r * r;
+  const float s[] = {-1.0f / 6, 1.0f / 120, -1.0f / 5040, 1.0f / 362880};
+  const float c[] = {-0.5f, 1.0f / 24, -1.0f / 720, 1.0f / 40320, -1.0f / 3628800};
+  const vint q = (vint)t + quarter;
+  const vfloat y = (q & 1) == 0 ? r + r * z * vpoly(z, s) : 1.0f + z * vpoly(z, c);
+  return (vfloat)((vint)y ^ ((q & 2) << 30));
+}
+SW_INLINE bool all_within(vfloat x, float limit) {
+  const vint outside = ~(vabs(x) <= limit);
+  int32_t any = 0;
+  for (int i = 0; i < Lanes<float>::n; ++i) any |= outside[i];
+  return any == 0;
+}
+SW_INLINE vfloat vsin(vfloat x) {
+  if (all_within(x, 8192.0f)) return x == 0.0f ? x : sin_quarter(x, 0);
+  return by_lane(x, [](float v) { return ::sinf(v); });
+}
+SW_INLINE vfloat vcos(vfloat x) {
+  if (all_within(x, 8192.0f)) return sin_quarter(x, 1);
+  return by_lane(x, [](float v) { return ::cosf(v); });
+}
+SW_INLINE vdouble vsin(vdouble x) {
+  return by_lane(x, [](double v) { return ::sin(v); });
+}
+SW_INLINE vdouble vcos(vdouble x) {
+  return by_lane(x, [](double v) { return ::cos(v); });
 }
 
 // 1 / (1 + e^-x), without overflow: z = e^-|x|, 1 / (1 + z) or z / (1 + z).

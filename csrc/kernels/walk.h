@@ -111,6 +111,13 @@ SW_INLINE void map_scalar(T* o, const T* const (&in)[kIn], int64_t n, const F& f
   }
 }
 
+// Which run of equal elements holds [pos, pos + count); -1 if none does.
+SW_INLINE int64_t run_at(const Walk& w, int64_t pos, int64_t count) {
+  const int64_t size = w.sizes[w.ndim - 1];
+  if (w.strides[w.ndim - 1] != 0 || size < count) return -1;
+  return (pos + count - 1) / size == pos / size ? pos / size : -1;
+}
+
 // f(T* out, const T* const (&in)[kIn], count) over chunks of the n elements. An operand that repeats within a chunk (a
 // number, a bias along the innermost dimension) is gathered once per task.
 template <class T, int kIn, class F>
@@ -129,8 +136,10 @@ SW_INLINE void run_elementwise(int64_t n, const Walk& out, const Walk* const (&i
   parallel_for(n, chunk * (kGrain / chunk), [&](int64_t begin, int64_t end) {
     alignas(64) T buffer[kIn + 1][kChunk];
     const T* from[kIn];
+    int64_t filled[kIn];  // the run of equal elements (a bias along an outer dimension) that the buffer holds
     for (int k = 0; k < kIn; ++k) {
       from[k] = buffer[k];
+      filled[k] = -1;
       if (repeats[k]) walk_read(*in[k], 0, end - begin < chunk ? end - begin : chunk, dtype_of<T>, buffer[k]);
     }
     const int64_t step = all_direct ? end - begin : chunk;
@@ -140,7 +149,9 @@ SW_INLINE void run_elementwise(int64_t n, const Walk& out, const Walk* const (&i
         if (direct[k]) {
           from[k] = static_cast<const T*>(in[k]->data) + pos;
         } else if (!repeats[k]) {
-          walk_read(*in[k], pos, count, dtype_of<T>, buffer[k]);
+          const int64_t run = run_at(*in[k], pos, count);
+          if (run < 0 || run != filled[k]) walk_read(*in[k], pos, count, dtype_of<T>, buffer[k]);
+          filled[k] = run;
         }
       }
       T* to = out_direct ? static_cast<T*>(out.data) + pos : buffer[kIn];

@@ -12,11 +12,7 @@ constexpr double kTwoOverSqrtPi = 1.12837916709551257390;
 #define SW_LIBM(name)                                         \
   SW_INLINE float name##_of(float x) { return ::name##f(x); } \
   SW_INLINE double name##_of(double x) { return ::name(x); }
-SW_LIBM(exp2)
-SW_LIBM(log2)
 SW_LIBM(log10)
-SW_LIBM(sin)
-SW_LIBM(cos)
 SW_LIBM(tan)
 SW_LIBM(asin)
 SW_LIBM(acos)
@@ -59,16 +55,8 @@ using Two = const T* const (&)[2];
 template <class T>
 void scalar_run(UnaryOp op, T* o, One<T> in, int64_t n) {
   switch (op) {
-    case UnaryOp::Exp2:
-      SW_SCALAR(exp2_of(x));
-    case UnaryOp::Log2:
-      SW_SCALAR(log2_of(x));
     case UnaryOp::Log10:
       SW_SCALAR(log10_of(x));
-    case UnaryOp::Sin:
-      SW_SCALAR(sin_of(x));
-    case UnaryOp::Cos:
-      SW_SCALAR(cos_of(x));
     case UnaryOp::Tan:
       SW_SCALAR(tan_of(x));
     case UnaryOp::Asin:
@@ -104,8 +92,16 @@ void float_run(UnaryOp op, T* o, One<T> in, int64_t n) {
   switch (op) {
     case UnaryOp::Exp:
       SW_VECTOR(vexp(x));
+    case UnaryOp::Exp2:
+      SW_VECTOR(vexp2(x));
     case UnaryOp::Expm1:
       SW_VECTOR(vexpm1(x));
+    case UnaryOp::Log2:
+      SW_VECTOR(vlog2(x));
+    case UnaryOp::Sin:
+      SW_VECTOR(vsin(x));
+    case UnaryOp::Cos:
+      SW_VECTOR(vcos(x));
     case UnaryOp::Log:
       SW_VECTOR(vlog(x));
     case UnaryOp::Log1p:
@@ -223,9 +219,9 @@ void grad_run(UnaryOp op, T* o, Two<T> in, int64_t n) {
     case UnaryOp::Reciprocal:
       SW_VECTOR(-g * x * x);
     case UnaryOp::Sin:
-      SW_SCALAR(g * cos_of(x));
+      SW_VECTOR(g * vcos(x));
     case UnaryOp::Cos:
-      SW_SCALAR(-g * sin_of(x));
+      SW_VECTOR(-g * vsin(x));
     case UnaryOp::Tan:
       SW_VECTOR(g * (x * x + 1));
     case UnaryOp::Asin:
