@@ -43,7 +43,9 @@ def test_bfloat16_rounds_to_nearest_even():
     assert np.all(np.abs(array(_core._to(tensor(many), _core.bfloat16)) - many) <= np.abs(many) * 2.0**-8)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 64, 9, 9), (3, 17, 33, 2), (2, 48, 31), (0, 3, 4, 4), (2, 16, 3, 5, 4)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 5, 7), (1, 64, 9, 9), (3, 17, 33, 2), (2, 48, 31), (0, 3, 4, 4), (2, 16, 3, 5, 4)]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
 def test_channels_last_and_back(shape, dtype):
     a = (np.arange(np.prod(shape)) % 251).reshape(shape).astype(dtype)

@@ -78,9 +78,8 @@ Tensor activation(const char* name, Activation f, const ActivationParams& params
 
 Tensor activation_(const char* name, Activation f, const ActivationParams& params, const Tensor& x) {
   check_input(name, x);
-  return elementwise::in_place(name, x, x.dtype(), [&](const Tensor& out) {
-    activation_into(name, f, stored(f, params, x.dtype()), x, out);
-  });
+  return elementwise::in_place(
+      name, x, x.dtype(), [&](const Tensor& out) { activation_into(name, f, stored(f, params, x.dtype()), x, out); });
 }
 
 // relu of integers is max(x, 0) too.

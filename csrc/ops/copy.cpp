@@ -73,14 +73,16 @@ Tensor clone(const Tensor& x) {
   return recorded_copy("clone", empty_like(x), x);
 }
 
-Tensor copy_(const Tensor& x, const Tensor& src, bool) {
-  check_defined("copy_", "input", x);
-  check_defined("copy_", "src", src);
-  tape::begin_inplace("copy_", x);
+namespace {
+
+Tensor overwrite(const char* name, const Tensor& x, const Tensor& src) {
+  check_defined(name, "input", x);
+  check_defined(name, "src", src);
+  tape::begin_inplace(name, x);
   Tensor y = x.alias();
   copy_into(y, without_overlap(src, y));
   if (is_floating(y.dtype())) {
-    tape::record("copy_", {y}, {x, src}, {}, [shape = src.shape(), dtype = src.dtype()](tape::Backward& b) {
+    tape::record(name, {y}, {x, src}, {}, [shape = src.shape(), dtype = src.dtype()](tape::Backward& b) {
       if (b.needs(1)) b.give(1, to(sum_to(b.grad(), shape), dtype));
       if (b.needs(0)) b.give(0, zeros_like(b.grad()));
     });
@@ -89,13 +91,17 @@ Tensor copy_(const Tensor& x, const Tensor& src, bool) {
   return x;
 }
 
+}  // namespace
+
+Tensor copy_(const Tensor& x, const Tensor& src, bool) { return overwrite("copy_", x, src); }
+
 Tensor fill_(const Tensor& x, const Tensor& value) {
   check_defined("fill_", "value", value);
   SW_CHECK_SHAPE(value.dim() == 0, "fill_: expected value to be a number or a 0-dim tensor, got ", value.shape());
-  return copy_(x, value);
+  return overwrite("fill_", x, value);
 }
 
-Tensor zero_(const Tensor& x) { return copy_(x, number(0, DType::Int64)); }
+Tensor zero_(const Tensor& x) { return overwrite("zero_", x, number(0, DType::Int64)); }
 
 Tensor full(const Shape& shape, const Tensor& value, DType dtype, Device device) {
   SW_CHECK_SHAPE(value.dim() == 0, "full: expected fill_value to be a number, got a tensor of ", value.shape());

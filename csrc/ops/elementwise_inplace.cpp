@@ -70,7 +70,8 @@ Tensor masked_fill_(const Tensor& x, const Tensor& mask, const Tensor& value) {
 
 Tensor assign_(const char* name, const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
   tape::begin_inplace(name, x);
-  const Tensor result = f(x);
+  // What f saves of x must not be the memory that changes below.
+  const Tensor result = f(tape::grad_enabled() && is_floating(x.dtype()) ? clone(x) : x);
   elementwise::check_castable(name, x, result.dtype());
   SW_CHECK_SHAPE(result.shape() == x.shape(), name, ": in place, expected a result of shape ", x.shape(), ", got ",
                  result.shape());
