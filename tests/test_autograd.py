@@ -103,7 +103,7 @@ def test_second_derivative_is_an_error():
 
 def test_backward_needs_a_scalar_or_a_gradient():
     x = leaf(1.0, 2.0)
-    with pytest.raises(RuntimeError, match=r"one element.*\(2,\)"):
+    with pytest.raises(RuntimeError, match=r"got shape \(2,\)"):
         (x * x).backward()
     (x * x).backward(sw.tensor([1.0, 10.0], dtype=sw.float64))
     assert x.grad.tolist() == [2.0, 40.0]
@@ -239,7 +239,7 @@ def test_the_graph_is_freed_as_it_is_walked():
     sw.reset_peak_memory_stats()
     loss.backward()
     assert sw.memory_stats()["max_allocated_bytes"] < held + 5 * 4 * (1 << 18)
-    assert sw.memory_stats()["allocated_bytes"] < held - 18 * 4 * (1 << 18)
+    assert sw.memory_stats()["allocated_bytes"] <= held - 18 * 4 * (1 << 18)
 
 
 def test_results_do_not_keep_each_other_alive():

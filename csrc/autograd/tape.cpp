@@ -27,8 +27,9 @@ Tensor same_layout(const Tensor& g, const Shape& strides) {
 // After an in-place change of a view, base = old base with a region replaced by `result`:
 // d(old base) = g outside of the region, 0 inside; d(result) = g inside.
 Edge replaced_region(const Tensor& base, const Tensor& view, const Tensor& result) {
+  std::vector<Edge> edges = {edge_of(base), edge_of(result)};
   auto node = std::make_shared<Node>("copy_slices", next_sequence());
-  node->edges = {edge_of(base), edge_of(result)};
+  node->edges = std::move(edges);
   node->outputs = {{base.shape(), base.dtype()}};
   const Shape base_strides = base.is_dense() ? base.strides() : contiguous_strides(base.shape());
   const Shape shape = view.shape(), strides = view.strides();
@@ -82,9 +83,11 @@ template <class Tensors>
 void record_node(const char* name, const Tensors& outputs, const Tensors& inputs, const Tensors& saved,
                  BackwardFn backward) {
   if (!grad_mode || !any_requires(inputs)) return;
+  std::vector<Edge> edges;
+  edges.reserve(inputs.size());
+  for (const Tensor& t : inputs) edges.push_back(edge_of(t));  // may make nodes: they come before this one
   auto node = std::make_shared<Node>(name, next_sequence());
-  node->edges.reserve(inputs.size());
-  for (const Tensor& t : inputs) node->edges.push_back(edge_of(t));
+  node->edges = std::move(edges);
   node->saved.reserve(saved.size());
   for (const Tensor& t : saved) {
     node->saved.emplace_back(t.defined() ? t.alias() : Tensor(), t.defined() ? t.version() : 0);

@@ -45,10 +45,7 @@ void add_dtypes(py::module_& m) {
       .def("__repr__", [](const DTypeObject& d) { return std::string("skipway.") + name_of(d.value); })
       .def("__copy__", [](py::object d) { return d; })
       .def("__deepcopy__", [](py::object d, py::object) { return d; })
-      .def("__reduce__", [](const DTypeObject& d) {
-        return py::make_tuple(py::module_::import("builtins").attr("getattr"),
-                              py::make_tuple(py::module_::import("skipway._core"), name_of(d.value)));
-      });
+      .def("__reduce__", [](const DTypeObject& d) { return py::str(name_of(d.value)); });  // a global of this module
   for (int i = 0; i < kNumDTypes; ++i) {
     py::object object = py::cast(DTypeObject{DType(i)});
     m.attr(name_of(DType(i))) = object;
