@@ -1,31 +1,16 @@
-#include "core/parallel.h"
-#include "kernels/simd.h"
+#include "kernels/channels.h"
 #include "ops/pool.h"
 
 namespace skipway {
 namespace SW_ISA {
 namespace {
 
-constexpr int64_t kChannelBlock = 256;  // channels of one work item
-constexpr int64_t kTaskWork = 32768;    // element reads of one task
-
-template <class T>
-using Vec = typename Lanes<T>::vec;
 template <class T>
 using Index = typename Lanes<T>::mask;  // an integer vector with as many lanes
 
 template <class T>
 using lane_int = __typeof__(Index<T>{}[0] + 0);
 
-// `count` channels at p. What lies behind them is read where it is inside the tensor: a plain load is faster.
-template <class T>
-SW_INLINE Vec<T> load_channels(const T* p, int64_t count, const T* end) {
-  return count >= Lanes<T>::n || p + Lanes<T>::n <= end ? vload(p) : vload_n(p, count);
-}
-template <class T>
-SW_INLINE void store_channels(T* p, Vec<T> v, int64_t count) {
-  count >= Lanes<T>::n ? vstore(p, v) : vstore_n(p, v, count);
-}
 SW_INLINE vint to_int32(vint v) { return v; }
 typedef int32_t vint_half __attribute__((vector_size(kVecBytes / 2)));
 SW_INLINE vint_half to_int32(vlong v) { return __builtin_convertvector(v, vint_half); }
@@ -58,23 +43,6 @@ SW_INLINE Box window_of(const PoolAxis* axis, const int64_t* o) {
   return w;
 }
 
-// f(n, position along three axes of the given sizes, first channel, end of channels, flat position with n), for all.
-template <class F>
-SW_INLINE void for_positions(int64_t n, const int64_t* size, int64_t c, int64_t reads, const F& f) {
-  const int64_t blocks = (c + kChannelBlock - 1) / kChannelBlock;
-  const int64_t work = (c < kChannelBlock ? c : kChannelBlock) * reads;
-  parallel_for(n * size[0] * size[1] * size[2] * blocks, kTaskWork / (work + 1) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t flat = item / blocks, first = item % blocks * kChannelBlock;
-      int64_t rest = flat, at[3];
-      for (int d = 2; d >= 0; --d) {
-        at[d] = rest % size[d];
-        rest /= size[d];
-      }
-      f(rest, at, first, first + kChannelBlock < c ? first + kChannelBlock : c, flat);
-    }
-  });
-}
 SW_INLINE int64_t reads_of(const PoolAxis* axis) {
   int64_t reads = 1;
   for (int d = 0; d < 3; ++d) reads *= axis[d].adaptive ? axis[d].in / axis[d].out + 1 : axis[d].kernel;
@@ -232,7 +200,7 @@ void avg_pool_backward(const PoolGradArgs& args) { backward<false>(args); }
 
 void max_unpool_kernel(const UnpoolArgs& a) {
   dispatch_bytes(a.dtype, [&]<class T>(Type<T>) {
-    parallel_for(a.planes, kTaskWork / (a.small + 1) + 1, [&](int64_t begin, int64_t end) {
+    parallel_for(a.planes, kChannelWork / (a.small + 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t plane = begin; plane < end; ++plane) {
         const int64_t* index = a.indices + plane * a.small;
         T* y = static_cast<T*>(a.y) + plane * (a.gather ? a.small : a.large);
