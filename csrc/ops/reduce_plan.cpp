@@ -145,6 +145,12 @@ ReducePlan plan_reduction(const Tensor& input, uint32_t mask) {
 }
 
 Tensor run_planned(const ReducePlan& plan, ReduceOp op, DType out, double divide_by, bool sqrt, const Tensor& center) {
+  // The kernel stores its input's dtype or the accumulating one; sums of sums come in float32 when bfloat16 is asked
+  // for.
+  const DType stored = plan.x.dtype();
+  if (is_floating(out) && out != stored && out != accumulate_dtype(stored)) {
+    return to(run_planned(plan, op, stored, divide_by, sqrt, center), out);
+  }
   Tensor y = plan.result(out);
   if (y.numel() == 0) return y;
   launch(y.device(), reduce_forward,
