@@ -121,23 +121,27 @@ Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
   check_floating("logsumexp", "input", x);
   const uint32_t mask = reduce_mask("logsumexp", x, dims);
   const Shape keep = reduced_shape(x.shape(), mask, true);
-  Tensor y;
+  const DType wide =
+      accumulate_dtype(x.dtype());  // bfloat16: every step in float32
+  Tensor y, result;
   {
     tape::NoGradGuard no_grad;
     if (reduced_count(x, mask) == 0) {
-      y = full(keep, -INFINITY, x.dtype());
+      y = full(keep, -INFINITY, wide);
     } else {
-      const auto [e, shift] = shifted_exp(x, dims);
+      const auto [e, shift] = shifted_exp(to(x, wide), dims);
       y = add(unary(UnaryOp::Log, sum(e, dims, true)), shift);
     }
-    if (!keepdim) y = reshape(y, reduced_shape(x.shape(), mask, false)).alias();
+    result = to(y, x.dtype()).alias();
+    if (!keepdim) result = reshape(result, reduced_shape(x.shape(), mask, false)).alias();
   }
-  tape::record("logsumexp", {y}, {x}, {x}, [keep, dims](tape::Backward& b) {
-    if (b.saved(0).numel() == 0) return b.give(0, zeros_like(b.saved(0)));
-    const Tensor e = shifted_exp(b.saved(0), dims).first;
-    b.give(0, mul(div(e, sum(e, dims, true)), reshape(b.grad(), keep)));
+  tape::record("logsumexp", {result}, {x}, {x}, [keep, dims, wide](tape::Backward& b) {
+    const Tensor x = b.saved(0);
+    if (x.numel() == 0) return b.give(0, zeros_like(x));
+    const Tensor e = shifted_exp(to(x, wide), dims).first;
+    b.give(0, to(mul(div(e, sum(e, dims, true)), reshape(to(b.grad(), wide), keep)), x.dtype()));
   });
-  return y;
+  return result;
 }
 
 Tensor nansum(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {
