@@ -1,6 +1,7 @@
 // The extension module skipway._core: exceptions and process-wide settings here; each op family adds itself.
 #include "autograd/tape.h"
 #include "bindings/bindings.h"
+#include "core/memory_guard.h"
 #include "core/parallel.h"
 #include "core/storage.h"
 #include "kernels/isa.h"
@@ -64,12 +65,16 @@ void add_settings(py::module_& m) {
         "Sets the number of threads that kernels use (1 to 256). Results do not depend on it.");
   m.def("get_isa", [] { return name_of(current_isa()); }, "The instruction set whose kernels run.");
   m.def("best_isa", [] { return name_of(best_isa()); }, "The widest instruction set that this CPU runs.");
-  m.def("set_isa", [](const std::string& name) { set_isa(parse_isa(name.c_str())); }, "name"_a,
-        "Chooses the kernels' instruction set: baseline, avx2 or avx512.");
+  m.def(
+      "set_isa", [](const std::string& name) { set_isa(parse_isa(name.c_str())); }, "name"_a,
+      "Chooses the kernels' instruction set: baseline, avx2 or avx512.");
   m.def("memory_stats", &stats_dict, "device"_a = Device{},
         "Bytes in use by tensors and held from the system, now and at most, and calls of the allocator.");
-  m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "device"_a = Device{}, "Sets the peaks to the present values.");
+  m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "device"_a = Device{},
+        "Sets the peaks to the present values.");
   m.def("empty_cache", &empty_cache, "device"_a = Device{}, "Gives cached memory back to the system.");
+  m.def("_set_memory_guard", &set_memory_guard, "mode"_a);
+  m.def("_memory_guard_errors", &memory_guard_errors);
   m.def("is_grad_enabled", &tape::grad_enabled, "Is the tape recording in this thread?");
   m.def("_set_grad_enabled", &tape::set_grad_enabled, "mode"_a);
   m.def("_compiler", [] { return __VERSION__; });

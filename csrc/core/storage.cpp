@@ -1,12 +1,16 @@
 // The CPU allocator: blocks in size classes (eight per power of two), cached on free lists per class.
 #include "core/storage.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/check.h"
+#include "core/memory_guard.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -80,7 +84,8 @@ class CpuAllocator {
 
  private:
   static void* system_get(size_t bytes) {
-    void* p = std::aligned_alloc(bytes >= kHuge ? kHuge : kAlignment, round_up(bytes, bytes >= kHuge ? kHuge : kAlignment));
+    void* p =
+        std::aligned_alloc(bytes >= kHuge ? kHuge : kAlignment, round_up(bytes, bytes >= kHuge ? kHuge : kAlignment));
 #ifdef __linux__
     if (p && bytes >= 2 * kHuge) madvise(p, bytes, MADV_HUGEPAGE);
 #endif
@@ -113,16 +118,64 @@ CpuAllocator& cpu_allocator() {
 }
 
 void check_cpu(Device device) {
-  if (!device.is_cpu()) throw DeviceError(concat("device ", device.str(), ": this build of skipway has no CUDA support"));
+  if (!device.is_cpu())
+    throw DeviceError(concat("device ", device.str(), ": this build of skipway has no CUDA support"));
 }
 
 }  // namespace
+
+namespace {
+
+constexpr size_t kGuard = 64;
+constexpr unsigned char kGuardByte = 0xa5, kFresh = 0xff;
+
+// The blocks that have a guard behind them. `used` stays true once the guard was on, so that nobody else pays for it.
+struct Guards {
+  std::atomic<bool> on{false}, used{false};
+  std::atomic<int64_t> errors{0};
+  std::mutex mutex;
+  std::unordered_set<const void*> blocks;
+};
+Guards& guards() {
+  static Guards* const g = new Guards;
+  return *g;
+}
+
+void* get_guarded(size_t bytes) {
+  const size_t capacity = size_class(bytes + kGuard);
+  auto* p = static_cast<unsigned char*>(cpu_allocator().get(capacity));
+  std::memset(p, kFresh, bytes);
+  std::memset(p + bytes, kGuardByte, capacity - bytes);
+  std::lock_guard<std::mutex> lock(guards().mutex);
+  guards().blocks.insert(p);
+  return p;
+}
+
+// The size with which the block was taken, its guard checked if it has one.
+size_t capacity_of_freed(const unsigned char* p, size_t bytes) {
+  if (!guards().used) return size_class(bytes);
+  {
+    std::lock_guard<std::mutex> lock(guards().mutex);
+    if (!guards().blocks.erase(p)) return size_class(bytes);
+  }
+  const size_t capacity = size_class(bytes + kGuard);
+  if (!std::all_of(p + bytes, p + capacity, [](unsigned char c) { return c == kGuardByte; })) ++guards().errors;
+  return capacity;
+}
+
+}  // namespace
+
+void set_memory_guard(bool on) {
+  if (on) guards().used = true;
+  guards().on = on;
+}
+int64_t memory_guard_errors() { return guards().errors; }
 
 Storage::~Storage() {
   if (release) {
     release();
   } else if (data) {
-    cpu_allocator().put(data, size_class(bytes));
+    cpu_allocator().put(data, capacity_of_freed(static_cast<const unsigned char*>(data), bytes));
   }
 }
 
@@ -130,7 +183,7 @@ StoragePtr allocate(size_t bytes, Device device) {
   check_cpu(device);
   if (bytes > kLimit) throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes were asked for"));
   auto storage = std::make_shared<Storage>();
-  storage->data = cpu_allocator().get(size_class(bytes));
+  storage->data = guards().on ? get_guarded(bytes) : cpu_allocator().get(size_class(bytes));
   storage->bytes = bytes;
   storage->device = device;
   return storage;
