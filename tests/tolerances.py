@@ -1,0 +1,51 @@
+"""How far a result may be from its float64 reference: written once, here.
+
+A result y computed from the same (already rounded) inputs may differ from the reference r by
+
+    STORE * eps(dtype) * |r|  +  SUM * sqrt(n) * eps(compute) * scale
+
+eps(dtype) is the spacing of the stored type at 1, eps(compute) that of the type in which the op computes (bfloat16
+computes in float32), n the length of the longest sum. The scale is the largest |r|, and for sums no less than the root
+mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after they
+cancel. FACTOR widens both for the ops named there, for the reason given.
+
+Gradients of the ops in STORED are computed from a tensor that was rounded to the stored type, and may be off by its
+rounding:
+
+    + STORE * eps(dtype) * sqrt(n) * max(scale, max|dy|)
+"""
+
+import numpy as np
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7}
+COMPUTE = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-23}
+STORE, SUM = 1.0, 4.0
+FLOOR = {"float64": 1e-300, "float32": 1e-37, "bfloat16": 1e-37}  # results that underflow
+
+FACTOR: dict[str, float] = {
+    "gelu_tanh": 8.0,  # exp of an argument near 20, whose own rounding counts as often
+}
+_RESULT, _TERMS = "the result", "the terms of a sum over the broadcast axes"
+STORED: dict[str, str] = {
+    **dict.fromkeys(("sigmoid", "tanh", "exp", "exp2", "expm1", "sqrt", "rsqrt", "reciprocal", "tan"), _RESULT),
+    **dict.fromkeys(("mul", "div", "pow", "pow_number", "remainder", "atan2", "prelu"), _TERMS),
+    "pad": "the sums over one axis, which are the terms of those over the next",
+}
+
+
+def allowed(
+    op: str, dtype: str, expected: np.ndarray, length: int, terms: float, condition: float = 1.0, incoming: float = 0.0
+) -> np.ndarray:
+    """The largest |result - expected|, element by element.
+
+    terms: the root mean square of the inputs for a sum, else 0. condition: how much the sample's inputs amplify a
+        relative error.
+    incoming: for a gradient, the largest |dy|.
+    """
+    size = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+    scale = max(float(size.max(initial=0.0)), terms)
+    summed = SUM * np.sqrt(max(length, 1)) * COMPUTE[dtype] * scale * condition
+    limit = FACTOR.get(op, 1.0) * (STORE * EPS[dtype] * size + summed) + FLOOR[dtype]
+    if incoming and op in STORED:
+        limit = limit + STORE * EPS[dtype] * condition * np.sqrt(max(length, 1)) * max(scale, incoming)
+    return limit
