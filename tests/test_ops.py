@@ -116,7 +116,8 @@ class Run:
 
         def make(array: np.ndarray) -> Any:
             spec = next(wanted)
-            tensor = layout(array, dtype, device)
+            varied = spec.grad or array.dtype != np.float64  # constants, as running statistics, are contiguous
+            tensor = (layout if varied else contiguous)(array, dtype, device)
             if case.gradient and spec.grad and array.dtype == np.float64:
                 tensor.requires_grad_()
                 self.inputs.append(tensor)

@@ -28,7 +28,8 @@ FACTOR: dict[str, float] = {
 _RESULT, _TERMS = "the result", "the terms of a sum over the broadcast axes"
 STORED: dict[str, str] = {
     **dict.fromkeys(("sigmoid", "tanh", "exp", "exp2", "expm1", "sqrt", "rsqrt", "reciprocal", "tan"), _RESULT),
-    **dict.fromkeys(("mul", "div", "pow", "pow_number", "remainder", "atan2", "prelu"), _TERMS),
+    **dict.fromkeys(("mul", "div", "pow", "pow_number", "remainder", "atan2", "prelu", "matmul", "outer"), _TERMS),
+    **dict.fromkeys(("softmax", "softmin", "log_softmax"), _RESULT),
     "pad": "the sums over one axis, which are the terms of those over the next",
 }
 

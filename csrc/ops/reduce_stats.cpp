@@ -121,8 +121,7 @@ Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
   check_floating("logsumexp", "input", x);
   const uint32_t mask = reduce_mask("logsumexp", x, dims);
   const Shape keep = reduced_shape(x.shape(), mask, true);
-  const DType wide =
-      accumulate_dtype(x.dtype());  // bfloat16: every step in float32
+  const DType wide = accumulate_dtype(x.dtype());  // bfloat16: every step in float32
   Tensor y, result;
   {
     tape::NoGradGuard no_grad;
