@@ -10,6 +10,7 @@ SW_BINDINGS(concat) {
     function(m, name, &cat, "tensors"_a, "axis"_a);
   }
   function(m, "stack", &stack, "tensors"_a, "dim"_a = 0);
+  function(m, "stack", &stack, "tensors"_a, "axis"_a);
   function(m, "hstack", &hstack, "tensors"_a);
   function(m, "vstack", &vstack, "tensors"_a);
   function(m, "dstack", &dstack, "tensors"_a);

@@ -72,16 +72,24 @@ void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwi
   both(m, name, pairwise, "input"_a, "other"_a);
 }
 
+// f(input, dim, keepdim, ...) under NumPy's names for the same arguments too: sum(x, axis=1, keepdims=True).
+template <class F, class... Extra>
+void reduction(py::module_& m, const char* name, F f, const Extra&... extra) {
+  function(m, name, f, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, extra...);
+  function(m, name, f, "input"_a, "axis"_a, "keepdim"_a = false, extra...);
+  both(m, name, f, "input"_a, "axis"_a = py::none(), "keepdims"_a = false, extra...);
+}
+
 void bind_sums(py::module_& m) {
-  both(m, "sum", &sum, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
-  both(m, "mean", &mean, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
-  both(m, "nansum", &nansum, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
-  both(m, "nanmean", &nanmean, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
-  both(m, "prod", &prod, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, "dtype"_a = py::none());
+  reduction(m, "sum", &sum, "dtype"_a = py::none());
+  reduction(m, "mean", &mean, "dtype"_a = py::none());
+  reduction(m, "nansum", &nansum, "dtype"_a = py::none());
+  reduction(m, "nanmean", &nanmean, "dtype"_a = py::none());
+  reduction(m, "prod", &prod, "dtype"_a = py::none());
   both(m, "logsumexp", &logsumexp, "input"_a, "dim"_a, "keepdim"_a = false);
   both(m, "count_nonzero", &count_nonzero, "input"_a, "dim"_a = py::none());
-  both(m, "all", &all, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
-  both(m, "any", &any, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  reduction(m, "all", &all);
+  reduction(m, "any", &any);
   both(m, "cumsum", &cumsum, "input"_a, "dim"_a, "dtype"_a = py::none());
   both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none());
   m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false,
@@ -102,8 +110,8 @@ void bind_extremes(py::module_& m) {
         return NamedPair{"aminmax", "min", "max", amin(x, dim, keepdim), amax(x, dim, keepdim)};
       },
       "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false);
-  both(m, "argmax", &argmax, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
-  both(m, "argmin", &argmin, "input"_a, "dim"_a = py::none(), "keepdim"_a = false);
+  reduction(m, "argmax", &argmax);
+  reduction(m, "argmin", &argmin);
   function(m, "median", [](const Tensor& x) { return median(x); }, "input"_a);
   both(
       m, "median",

@@ -45,9 +45,11 @@ std::vector<Tensor> tensor_args(const py::args& args, const char* op) {
   return out;
 }
 
-bool is_xy(const std::string& indexing) {
-  SW_CHECK_VALUE(indexing == "ij" || indexing == "xy", "meshgrid: indexing must be 'ij' or 'xy', got '", indexing, "'");
-  return indexing == "xy";
+bool is_xy(const std::optional<std::string>& indexing) {
+  if (!indexing) return false;
+  SW_CHECK_VALUE(*indexing == "ij" || *indexing == "xy", "meshgrid: indexing must be 'ij' or 'xy', got '", *indexing,
+                 "'");
+  return *indexing == "xy";
 }
 
 // In place: x's handle shows another shape of the same memory.
@@ -101,10 +103,10 @@ void bind_dims(py::module_& m) {
         [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
   m.def(
       "meshgrid",
-      [](const py::args& tensors, const std::string& indexing) {
+      [](const py::args& tensors, const std::optional<std::string>& indexing) {
         return meshgrid(tensor_args(tensors, "meshgrid"), is_xy(indexing));
       },
-      "indexing"_a = "ij");
+      "indexing"_a = py::none());
   m.def("broadcast_shapes", [](const py::args& shapes) {
     Shape out;
     for (const py::handle s : shapes) out = broadcast_shapes(out, s.cast<Shape>(), "broadcast_shapes");

@@ -1,8 +1,8 @@
 #include "ops/copy.h"
 
 #include "autograd/tape.h"
-#include "ops/elementwise.h"
 #include "ops/iterator.h"
+#include "ops/reduce.h"
 
 namespace skipway {
 namespace {

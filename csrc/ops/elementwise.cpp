@@ -1,8 +1,5 @@
-// Running the kernels, sums over broadcast dimensions, and in-place bookkeeping.
+// Running the kernels, and in-place bookkeeping.
 #include "ops/elementwise.h"
-
-#include <algorithm>
-#include <vector>
 
 #include "ops/elementwise_detail.h"
 
@@ -89,91 +86,6 @@ void finish(const Tensor& x, const Tensor& out) {
 }
 
 }  // namespace elementwise
-
-namespace {
-
-struct Middle {
-  int64_t outer = 1, middle = 1, inner = 1;
-};
-
-// The sums of x, dense and seen as (outer, middle, inner), over its middle.
-Tensor sum_run(const Tensor& x, Middle m) {
-  Tensor in = x;
-  while (true) {
-    const int64_t slice = m.inner == 1 ? 8192 : std::clamp<int64_t>(32768 / std::max<int64_t>(m.inner, 1), 16, 512);
-    const int64_t slices = (m.middle + slice - 1) / slice;
-    const DType dtype = accumulate_dtype(x.dtype());
-    Tensor out = empty({m.outer, slices, m.inner}, dtype, x.device());
-    launch(x.device(), elementwise_sum_middle,
-           SumMiddleArgs{m.outer, m.middle, m.inner, slice, in.dtype(), dtype, in.data(), out.data()});
-    in = out;
-    m.middle = slices;
-    if (slices == 1) return in;
-  }
-}
-
-// The dimensions of g from slowest to fastest in memory, adjacent ones of the same fate merged.
-struct Group {
-  int64_t size;
-  bool summed;
-};
-
-}  // namespace
-
-Tensor sum_to(const Tensor& grad, const Shape& shape) {
-  if (grad.shape() == shape) return grad;
-  tape::NoGradGuard guard;
-  const int missing = grad.dim() - shape.size();
-  if (shape.numel() == grad.numel()) {
-    const Tensor rows = contiguous(grad);
-    return rows.as_strided(shape, contiguous_strides(shape), rows.offset());
-  }
-  if (shape.numel() == 0 || grad.numel() == 0) return zeros(shape, grad.dtype(), grad.device());
-  const Tensor g = grad.is_dense() ? grad : contiguous(grad);
-
-  int order[kMaxDims];
-  for (int d = 0; d < g.dim(); ++d) order[d] = d;
-  std::stable_sort(order, order + g.dim(), [&](int a, int b) { return g.strides()[a] > g.strides()[b]; });
-  const auto is_summed = [&](int d) { return d < missing || (shape[d - missing] == 1 && g.shape()[d] > 1); };
-  std::vector<Group> groups;
-  Shape kept_strides = contiguous_strides(shape);  // of the result, in g's memory order
-  int64_t step = 1;
-  for (int i = g.dim() - 1; i >= 0; --i) {
-    const int d = order[i];
-    if (d >= missing && !is_summed(d)) {
-      kept_strides[d - missing] = step;
-      step *= g.shape()[d];
-    }
-  }
-  for (int d = 0; d < shape.size(); ++d)
-    if (shape[d] == 1) kept_strides[d] = 1;
-  for (int i = 0; i < g.dim(); ++i) {
-    const int64_t size = g.shape()[order[i]];
-    if (size == 1) continue;
-    const bool summed = is_summed(order[i]);
-    if (!groups.empty() && groups.back().summed == summed) {
-      groups.back().size *= size;
-    } else {
-      groups.push_back({size, summed});
-    }
-  }
-
-  Tensor sum = g;
-  while (true) {  // the longest run first: it shrinks the data most
-    int longest = -1;
-    for (int i = 0; i < int(groups.size()); ++i)
-      if (groups[size_t(i)].summed && (longest < 0 || groups[size_t(i)].size > groups[size_t(longest)].size))
-        longest = i;
-    if (longest < 0) break;
-    Middle m;
-    for (int i = 0; i < int(groups.size()); ++i)
-      (i < longest ? m.outer : i == longest ? m.middle : m.inner) *= groups[size_t(i)].size;
-    sum = sum_run(sum, m);
-    groups.erase(groups.begin() + longest);
-  }
-  const Tensor result = to(sum, grad.dtype());
-  return result.as_strided(shape, kept_strides, result.offset());
-}
 
 namespace tape {
 

@@ -138,18 +138,6 @@ struct TernaryArgs {
 };
 SW_DECLARE_KERNEL(elementwise_ternary, TernaryArgs)
 
-// Sums g over the dimensions in which `shape` was broadcast to g's.
-Tensor sum_to(const Tensor& g, const Shape& shape);
-// One step of it: out[o, s, i] = the sum of in[o, m, i] over the m of slice s, `slice` long; in is (outer, middle,
-// inner).
-struct SumMiddleArgs {
-  int64_t outer, middle, inner, slice;
-  DType in_dtype, out_dtype;
-  const void* in;
-  void* out;  // (outer, ceil(middle / slice), inner)
-};
-SW_DECLARE_KERNEL(elementwise_sum_middle, SumMiddleArgs)
-
 // ---- binary ---------------------------------------------------------------------------------------------------------
 Tensor add(const Tensor& a, const Tensor& b, double alpha = 1);
 Tensor sub(const Tensor& a, const Tensor& b, double alpha = 1);

@@ -4,6 +4,7 @@
 #include "ops/copy.h"
 #include "ops/elementwise.h"
 #include "ops/iterator.h"
+#include "ops/reduce.h"
 
 namespace skipway::elementwise {
 

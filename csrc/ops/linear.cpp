@@ -2,8 +2,8 @@
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
-#include "ops/elementwise.h"
 #include "ops/matmul.h"
+#include "ops/reduce.h"
 
 namespace skipway {
 namespace {

@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
+#include "ops/reduce.h"
 
 namespace skipway {
 namespace {

@@ -88,6 +88,23 @@ Tensor mean(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType d
   return y;
 }
 
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  check_defined("sum_to", "input", x);
+  if (x.shape() == shape) return x;
+  tape::NoGradGuard no_grad;
+  const int lead = x.dim() - shape.size();
+  SW_CHECK_SHAPE(lead >= 0, "sum_to: input of shape ", x.shape(), " is not a broadcast of ", shape);
+  uint32_t mask = 0;
+  for (int d = 0; d < x.dim(); ++d) {
+    const bool summed = d < lead || shape[d - lead] != x.shape()[d];
+    SW_CHECK_SHAPE(d < lead || !summed || shape[d - lead] == 1, "sum_to: input of shape ", x.shape(),
+                   " is not a broadcast of ", shape);
+    mask |= uint32_t(summed) << d;
+  }
+  const DType out = is_floating(x.dtype()) ? x.dtype() : DType::Int64;
+  return reshape(to(run_reduction(x, mask, ReduceOp::Sum, out), x.dtype()), shape).alias();
+}
+
 Tensor prod(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {
   const uint32_t mask = reduce_mask("prod", input, dims);
   const Tensor x = converted(input, dtype);
