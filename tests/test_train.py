@@ -345,6 +345,6 @@ def test_batches():
 
 
 def test_digits_to_98_5_percent(tmp_path):
-    """The promise of the README, with a third of the epochs."""
-    summary = train(epochs=10, out=str(tmp_path / "r"))
-    assert summary["test_accuracy"] >= 0.98
+    """The promise of the README, with two thirds of its epochs."""
+    summary = train(epochs=20, out=str(tmp_path / "r"))
+    assert summary["test_accuracy"] >= 0.985

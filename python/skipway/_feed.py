@@ -123,7 +123,7 @@ class Progress:
         self.bar: Any = None
         self.test = ""
         if getattr(self.stream, "isatty", lambda: False)():
-            from tqdm import tqdm
+            from tqdm import tqdm  # type: ignore[import-untyped]
 
             self.bar = tqdm(
                 total=epochs * images_per_epoch, initial=done * images_per_epoch, unit=" images", file=self.stream,

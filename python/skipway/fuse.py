@@ -145,7 +145,7 @@ def _candidates(model: nn.Module, given: Any, size: Sequence[int] | None) -> lis
         raise ValueError("fuse: the model has no convolution or linear layer; give an input")
     if isinstance(first, nn.Linear):
         return [random((2, first.in_features))]
-    dims = {nn.Conv1d: 1, nn.Conv3d: 3}.get(type(first), 2)
+    dims = 1 if isinstance(first, nn.Conv1d) else 3 if isinstance(first, nn.Conv3d) else 2
     return [random((2, first.in_channels, *([s] * dims))) for s in (32, 28, 64, 224, 8, 16)]
 
 

@@ -84,7 +84,7 @@ class Encoder:
             name = self._names[same] = self._put(data.cpu().numpy(), path)
             self._keep.append(value)
         coded: dict[str, Any] = {"tensor": name}
-        if isinstance(value, getattr(sw.nn, "Parameter", ())):
+        if isinstance(value, sw.nn.Parameter):
             coded["parameter"] = bool(value.requires_grad)
         elif value.requires_grad and value.is_leaf:
             coded["requires_grad"] = True
