@@ -53,14 +53,14 @@ def gradients(a, b, dc):
 
 
 SIZES = [
-    (1, 1, 1), (1, 64, 10), (64, 64, 10), (3, 5, 7), (4, 100, 33), (5, 33, 31), (17, 16, 16), (17, 48, 32), (2, 515, 64),
-    (64, 1030, 40), (100, 7, 100), (130, 20, 270), (1, 512, 200), (0, 3, 4), (3, 0, 4), (3, 4, 0), (16, 5000, 16),
-    (15, 4999, 17), (7, 2, 1), (31, 15, 63),
+    (1, 1, 1), (1, 64, 10), (64, 64, 10), (3, 5, 7), (4, 100, 33), (5, 33, 31), (17, 16, 16), (17, 48, 32),
+    (2, 515, 64), (64, 1030, 40), (100, 7, 100), (130, 20, 270), (1, 512, 200), (0, 3, 4), (3, 0, 4), (3, 4, 0),
+    (16, 5000, 16), (15, 4999, 17), (7, 2, 1), (31, 15, 63),
 ]  # fmt: skip
 SHAPES = [
     ((3,), (3,)), ((3,), (3, 4)), ((5, 3), (3,)), ((2, 5, 3), (3,)), ((3,), (2, 3, 4)), ((2, 5, 3), (3, 20)),
-    ((2, 1, 5, 3), (4, 3, 20)), ((5, 3), (4, 3, 20)), ((4, 17, 9), (4, 9, 33)), ((0, 17, 9), (9, 3)), ((2, 3, 1, 6), (6, 1)),
-    ((2, 0, 4), (2, 4, 3)),
+    ((2, 1, 5, 3), (4, 3, 20)), ((5, 3), (4, 3, 20)), ((4, 17, 9), (4, 9, 33)), ((0, 17, 9), (9, 3)),
+    ((2, 3, 1, 6), (6, 1)), ((2, 0, 4), (2, 4, 3)),
 ]  # fmt: skip
 
 
@@ -109,6 +109,12 @@ def test_linear(isa, dtype):
         for tensor, gradient in zip(leaves, expected, strict=True):
             assert_same(tensor.grad, gradient, dtype, f"gradient of linear on {shape}")
         assert_same(F.linear(leaves[0], leaves[1]), x @ w.T, dtype)
+
+
+def layouts(matrix):
+    yield sw.from_numpy(matrix)
+    yield sw.from_numpy(np.ascontiguousarray(matrix.T)).t()
+    yield sw.from_numpy(np.repeat(matrix, 2, axis=1))[:, ::2]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -189,9 +195,7 @@ def test_nan_and_infinity_propagate():
 
 def test_errors_say_what_was_expected():
     a, b = sw.zeros((8, 9, 10)), sw.zeros((10, 9))
-    with pytest.raises(
-        sw.ShapeError, match=r"matmul: expected other with 9 rows, as many as input has columns, got \(10, 9\)"
-    ):
+    with pytest.raises(sw.ShapeError, match="matmul: expected other with 9 rows, as many as input has columns, got"):
         sw.matmul(b, b)
     with pytest.raises(sw.ShapeError, match="mm: expected input with 2 dimensions, got"):
         sw.mm(a, b)
@@ -203,9 +207,7 @@ def test_errors_say_what_was_expected():
         F.linear(a, b)
     with pytest.raises(sw.ShapeError, match=r"linear: expected bias of shape \(10,\), got \(3,\)"):
         F.linear(sw.zeros((2, 9)), b, sw.zeros(3))
-    with pytest.raises(
-        TypeError, match="matmul: expected input and other to have the same dtype, got float32 and float64"
-    ):
+    with pytest.raises(TypeError, match="matmul: expected input and other to have the same dtype, got float32"):
         sw.matmul(a, sw.zeros((10, 9), dtype=sw.float64))
     with pytest.raises(sw.ShapeError, match="dot: expected input with 1 dimension"):
         sw.dot(b, b)
