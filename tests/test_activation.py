@@ -248,18 +248,23 @@ def test_maxout_crelu_glu():
 
 def test_errors():
     x = tensor(np.zeros((2, 5), np.float32))
+    weight = tensor(np.zeros(3, np.float32))
     cases = [
-        (lambda: _core.gelu(x, approximate="erf"), ValueError, "gelu: expected approximate to be 'none' or 'tanh', got 'erf'"),
+        (
+            lambda: _core.gelu(x, approximate="erf"),
+            ValueError,
+            "gelu: expected approximate to be 'none' or 'tanh', got",
+        ),
         (lambda: _core.hardtanh(x, 2, 1), ValueError, "hardtanh: expected min_val <= max_val, got 2 and 1"),
         (lambda: _core.celu(x, 0), ValueError, "celu: expected alpha other than 0"),
         (lambda: _core.softshrink(x, -1), ValueError, "softshrink: expected lambd of at least 0, got -1"),
         (lambda: _core.glu(x), ValueError, r"glu: expected dimension 1 of input \(2, 5\) to be even"),
-        (lambda: _core.maxout(x, 2), ValueError, r"maxout: expected dimension 1 of input \(2, 5\) to be a multiple of pieces = 2"),
+        (lambda: _core.maxout(x, 2), ValueError, r"maxout: expected dimension 1 of .* multiple of pieces = 2"),
         (lambda: _core.maxout(x, 0), ValueError, "maxout: expected pieces of at least 1, got 0"),
-        (lambda: _core.prelu(x, tensor(np.zeros(3, np.float32))), ValueError, r"prelu: expected weight of 1 or 5 elements .*got \(3,\)"),
+        (lambda: _core.prelu(x, weight), ValueError, r"prelu: expected weight of 1 or 5 elements .*got \(3,\)"),
         (lambda: _core.silu(tensor(np.arange(3))), TypeError, "silu"),
         (lambda: _core.relu(None), TypeError, "relu"),
-    ]  # fmt: skip
+    ]
     for call, error, message in cases:
         with pytest.raises(error, match=message):
             call()

@@ -60,8 +60,30 @@ struct Cursor {
   }
 };
 
-template <class U>
-void gather(const Walk& w, int64_t pos, int64_t n, U* to) {
+// Unsigned integers of `bytes` bytes that may stand for elements of any type.
+template <int bytes>
+struct Raw;
+template <>
+struct Raw<1> {
+  typedef uint8_t type __attribute__((may_alias));
+};
+template <>
+struct Raw<2> {
+  typedef uint16_t type __attribute__((may_alias));
+};
+template <>
+struct Raw<4> {
+  typedef uint32_t type __attribute__((may_alias));
+};
+template <>
+struct Raw<8> {
+  typedef uint64_t type __attribute__((may_alias));
+};
+
+template <int bytes>
+void gather(const Walk& w, int64_t pos, int64_t n, void* out) {
+  using U = typename Raw<bytes>::type;
+  U* to = static_cast<U*>(out);
   const U* base = static_cast<const U*>(w.data);
   const int64_t stride = w.strides[w.ndim - 1];
   for (Cursor c(w, pos); n > 0;) {
@@ -81,8 +103,10 @@ void gather(const Walk& w, int64_t pos, int64_t n, U* to) {
   }
 }
 
-template <class U>
-void scatter(const Walk& w, int64_t pos, int64_t n, const U* from) {
+template <int bytes>
+void scatter(const Walk& w, int64_t pos, int64_t n, const void* in) {
+  using U = typename Raw<bytes>::type;
+  const U* from = static_cast<const U*>(in);
   U* base = static_cast<U*>(w.data);
   const int64_t stride = w.strides[w.ndim - 1];
   for (Cursor c(w, pos); n > 0;) {
@@ -110,7 +134,7 @@ void walk_read(const Walk& w, int64_t pos, int64_t n, DType as, void* to) {
   if (w.dense()) return convert_run(as, to, w.dtype, at(w, pos), n);
   alignas(64) char staged[kChunk * 8];
   void* native = as == w.dtype ? to : staged;
-  dispatch_bytes(w.dtype, [&]<class U>(Type<U>) { gather(w, pos, n, static_cast<U*>(native)); });
+  dispatch_bytes(w.dtype, [&]<class U>(Type<U>) { gather<sizeof(U)>(w, pos, n, native); });
   if (native != to) convert_run(as, to, w.dtype, native, n);
 }
 
@@ -121,7 +145,7 @@ void walk_write(const Walk& w, int64_t pos, int64_t n, DType from_dtype, const v
     convert_run(w.dtype, staged, from_dtype, from, n);
     from = staged;
   }
-  dispatch_bytes(w.dtype, [&]<class U>(Type<U>) { scatter(w, pos, n, static_cast<const U*>(from)); });
+  dispatch_bytes(w.dtype, [&]<class U>(Type<U>) { scatter<sizeof(U)>(w, pos, n, from); });
 }
 
 }  // namespace SW_ISA
