@@ -124,6 +124,7 @@ SW_INLINE void* at(const Walk& w, int64_t pos) { return static_cast<char*>(w.dat
 }  // namespace
 
 void convert_run(DType to_dtype, void* to, DType from_dtype, const void* from, int64_t n) {
+  if (from_dtype == DType::Bool && to_dtype != DType::Bool) from_dtype = DType::UInt8;  // the same bytes, as numbers
   dispatch_all(to_dtype, [&]<class D>(Type<D>) {
     dispatch_all(from_dtype,
                  [&]<class S>(Type<S>) { convert_loop(static_cast<D*>(to), static_cast<const S*>(from), n); });
