@@ -22,24 +22,32 @@ SW_INLINE void store_channels(T* p, Vec<T> v, int64_t count) {
   count >= Lanes<T>::n ? vstore(p, v) : vstore_n(p, v, count);
 }
 
-// f(n, position along three axes of the given sizes, first channel, end of channels, flat position with n), for all;
-// each item reads `reads` elements per channel.
-template <class F>
-SW_INLINE void for_positions(int64_t n, const int64_t* size, int64_t c, int64_t reads, const F& f) {
+// f(state, n, position along three axes of the given sizes, first channel, end of channels, flat position with n), for
+// all, position after position; each item reads `reads` elements per channel. Every task has its own copy of the state.
+template <class State, class F>
+SW_INLINE void for_positions(int64_t n, const int64_t* size, int64_t c, int64_t reads, const State& initial,
+                             const F& f) {
+  const int64_t plane = size[0] * size[1] * size[2], work = (c < kChannelBlock ? c : kChannelBlock) * reads;
   const int64_t blocks = (c + kChannelBlock - 1) / kChannelBlock;
-  const int64_t work = (c < kChannelBlock ? c : kChannelBlock) * reads;
-  parallel_for(n * size[0] * size[1] * size[2] * blocks, kChannelWork / (work + 1) + 1,
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t item = begin; item < end; ++item) {
-                   const int64_t flat = item / blocks, first = item % blocks * kChannelBlock;
-                   int64_t rest = flat, at[3];
-                   for (int d = 2; d >= 0; --d) {
-                     at[d] = rest % size[d];
-                     rest /= size[d];
-                   }
-                   f(rest, at, first, first + kChannelBlock < c ? first + kChannelBlock : c, flat);
-                 }
-               });
+  parallel_for(n * plane * blocks, kChannelWork / (work + 1) + 1, [&](int64_t begin, int64_t end) {
+    State state = initial;
+    int64_t flat = begin / blocks, block = begin % blocks, image = flat / plane;
+    int64_t at[3] = {flat % plane / (size[1] * size[2]), flat / size[2] % size[1], flat % size[2]};
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = block * kChannelBlock, last = first + kChannelBlock < c ? first + kChannelBlock : c;
+      f(state, image, at, first, last, flat);
+      if (++block < blocks) continue;
+      block = 0;
+      ++flat;
+      if (++at[2] < size[2]) continue;
+      at[2] = 0;
+      if (++at[1] < size[1]) continue;
+      at[1] = 0;
+      if (++at[0] < size[0]) continue;
+      at[0] = 0;
+      ++image;
+    }
+  });
 }
 
 }  // namespace SW_ISA

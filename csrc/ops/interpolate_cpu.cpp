@@ -35,7 +35,7 @@ void resample_kernel(const ResampleArgs& a) {
     const int64_t size[3] = {a.axis[0].out, a.axis[1].out, a.axis[2].out};
     const int64_t plane = a.axis[0].in * a.axis[1].in * a.axis[2].in * a.c;
     const T* end = static_cast<const T*>(a.x) + a.n * plane;
-    for_positions(a.n, size, a.c, 4, [&](int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
+    for_positions(a.n, size, a.c, 4, 0, [&](int, int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
       const T* x = static_cast<const T*>(a.x) + n * plane;
       T* y = static_cast<T*>(a.y) + flat * a.c;
       int64_t c = c0;

@@ -53,14 +53,16 @@ SW_INLINE int64_t window_count(const PoolAxis& a, int64_t o, bool include_pad) {
   const int64_t begin = o * a.stride - a.padding, end = begin + a.kernel;
   return (end < a.in + a.padding ? end : a.in + a.padding) - begin;
 }
+// Settings and sizes are below 2^31: 32 bits hold their sums, and divide faster.
+SW_INLINE int64_t divide_small(int64_t a, int64_t b) { return int64_t(uint32_t(a) / uint32_t(b)); }
 // The windows that may hold input i: [first_window, end_window).
 SW_INLINE int64_t first_window(const PoolAxis& a, int64_t i) {
   if (a.adaptive) return i * a.out / a.in;
   const int64_t beyond = i + a.padding - (a.kernel - 1) * a.dilation;
-  return beyond <= 0 ? 0 : (beyond + a.stride - 1) / a.stride;
+  return beyond <= 0 ? 0 : divide_small(beyond + a.stride - 1, a.stride);
 }
 SW_INLINE int64_t end_window(const PoolAxis& a, int64_t i) {
-  const int64_t end = a.adaptive ? ((i + 1) * a.out + a.in - 1) / a.in : (i + a.padding) / a.stride + 1;
+  const int64_t end = a.adaptive ? ((i + 1) * a.out + a.in - 1) / a.in : divide_small(i + a.padding, a.stride) + 1;
   return end < a.out ? end : a.out;
 }
 

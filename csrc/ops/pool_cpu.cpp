@@ -37,11 +37,23 @@ struct Range {
 struct Box {
   Range r[3];
 };
-SW_INLINE Box window_of(const PoolAxis* axis, const int64_t* o) {
-  Box w;
-  for (int d = 0; d < 3; ++d) w.r[d] = {window_begin(axis[d], o[d]), window_end(axis[d], o[d])};
-  return w;
-}
+// The windows of an output position, or those that hold an input position. Positions come one after the other, and a
+// dimension is worked out again only when it changes.
+template <int64_t (*Begin)(const PoolAxis&, int64_t), int64_t (*End)(const PoolAxis&, int64_t)>
+struct Cursor {
+  const PoolAxis* axis;
+  Box box = {};
+  int64_t at[3] = {-1, -1, -1};
+  SW_INLINE void move(const int64_t* to) {
+    for (int d = 0; d < 3; ++d) {
+      if (at[d] == to[d]) continue;
+      at[d] = to[d];
+      box.r[d] = {Begin(axis[d], to[d]), End(axis[d], to[d])};
+    }
+  }
+};
+using WindowCursor = Cursor<window_begin, window_end>;
+using HolderCursor = Cursor<first_window, end_window>;
 
 SW_INLINE int64_t reads_of(const PoolAxis* axis) {
   int64_t reads = 1;
@@ -105,11 +117,10 @@ SW_INLINE void sum_window(const PoolAxis* axis, const Box& w, const T* x, int64_
 
 // dx of one input: the windows that may hold it, in order.
 template <class T, bool kMax>
-SW_INLINE void gradient_at(const PoolArgs& a, const int64_t* at, const T* dy, const T* end, const int32_t* indices,
-                           const int32_t* indices_end, T* dx, int64_t count) {
+SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t* at, const T* dy, const T* end,
+                           const int32_t* indices, const int32_t* indices_end, T* dx, int64_t count) {
   const PoolAxis* axis = a.axis;
-  Range o[3];
-  for (int d = 0; d < 3; ++d) o[d] = {first_window(axis[d], at[d]), end_window(axis[d], at[d])};
+  const Range* o = holders.r;
   const int64_t flat = (at[0] * axis[1].in + at[1]) * axis[2].in + at[2];
   Vec<T> sum = {};
   for (int64_t i = o[0].begin; i < o[0].end; ++i) {
@@ -143,12 +154,16 @@ void backward(const PoolGradArgs& args) {
     const int64_t size[3] = {a.axis[0].in, a.axis[1].in, a.axis[2].in};
     const int64_t plane = a.axis[0].out * a.axis[1].out * a.axis[2].out * a.c;
     const T* dy = static_cast<const T*>(args.dy);
-    for_positions(a.n, size, a.c, 2, [&](int64_t n, const int64_t* at, int64_t c0, int64_t c1, int64_t flat) {
-      for (int64_t c = c0; c < c1; c += Lanes<T>::n) {
-        gradient_at<T, kMax>(a, at, dy + n * plane + c, dy + a.n * plane, a.indices + n * plane + c,
-                             a.indices + a.n * plane, static_cast<T*>(args.dx) + flat * a.c + c, c1 - c);
-      }
-    });
+    const HolderCursor start{a.axis};
+    for_positions(a.n, size, a.c, 2, start,
+                  [&](HolderCursor& cursor, int64_t n, const int64_t* at, int64_t c0, int64_t c1, int64_t flat) {
+                    cursor.move(at);
+                    for (int64_t c = c0; c < c1; c += Lanes<T>::n) {
+                      gradient_at<T, kMax>(a, cursor.box, at, dy + n * plane + c, dy + a.n * plane,
+                                           a.indices + n * plane + c, a.indices + a.n * plane,
+                                           static_cast<T*>(args.dx) + flat * a.c + c, c1 - c);
+                    }
+                  });
   });
 }
 
@@ -158,9 +173,11 @@ SW_INLINE void for_outputs(const PoolArgs& a, const F& f) {
   const int64_t size[3] = {a.axis[0].out, a.axis[1].out, a.axis[2].out};
   const int64_t plane = a.axis[0].in * a.axis[1].in * a.axis[2].in * a.c;
   const T* x = static_cast<const T*>(a.x);
-  for_positions(a.n, size, a.c, reads_of(a.axis),
-                [&](int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
-                  const Box w = window_of(a.axis, o);
+  const WindowCursor start{a.axis};
+  for_positions(a.n, size, a.c, reads_of(a.axis), start,
+                [&](WindowCursor& cursor, int64_t n, const int64_t* o, int64_t c0, int64_t c1, int64_t flat) {
+                  cursor.move(o);
+                  const Box& w = cursor.box;
                   int64_t c = c0;
                   for (; c + 4 * Lanes<T>::n <= c1; c += 4 * Lanes<T>::n) {
                     f(Type<int[4]>{}, w, o, x + n * plane + c, flat * a.c + c, 4 * Lanes<T>::n);

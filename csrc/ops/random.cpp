@@ -171,11 +171,12 @@ Tensor randperm(int64_t n, DType dtype, const GeneratorPtr& generator) {
   SW_CHECK_VALUE(n >= 0, "randperm: expected n >= 0, got ", n);
   SW_CHECK_VALUE(n == 0 || uint64_t(n - 1) < full_range(dtype), "randperm: ", n, " values do not fit ", dtype);
   const RngKey key = next_key(generator);
-  Tensor order = empty({n}, DType::Int64);
+  Tensor order = empty({n}, DType::Int64), draws = empty({n}, DType::Int64);
+  launch(order.device(), random_integers, {DType::Int64, key, draws.data(), n, 0, 0});
   int64_t* p = order.data_as<int64_t>();
   std::iota(p, p + n, int64_t(0));
   for (int64_t i = n - 1; i > 0; --i) {
-    std::swap(p[i], p[scale_to_range(random_u64(key, uint64_t(i)), uint64_t(i) + 1)]);
+    std::swap(p[i], p[scale_to_range(uint64_t(draws.data_as<int64_t>()[i]), uint64_t(i) + 1)]);
   }
   return to(order, dtype);
 }
