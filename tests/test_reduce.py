@@ -248,3 +248,13 @@ def test_errors():
         sw.zeros(2, 3).norm("nuc")
     with pytest.raises(TypeError, match="var: expected input to be of a floating dtype, got int64"):
         sw.zeros(2, 3, dtype=sw.int64).var()
+
+
+def test_numpy_names_and_pairwise_extremes():
+    x = sw.tensor(A)
+    close(sw.sum(x, axis=1, keepdims=True), A.sum(1, keepdims=True))
+    close(x.mean(axis=(0, 1)), A.mean((0, 1)))
+    close(sw.argmax(x, axis=2), A.argmax(2))
+    numbers = sw.tensor([1, 5, 2])
+    assert sw.max(numbers, sw.tensor(3)).tolist() == [3, 5, 3] and numbers.min(sw.tensor(2)).tolist() == [1, 2, 2]
+    assert numbers.max(0) == (sw.tensor(5), sw.tensor(1)) and numbers.max(np.int64(0))[1].item() == 1

@@ -273,3 +273,26 @@ def test_wrong_dimensions_are_index_errors():
     ):
         with pytest.raises(IndexError, match="dim|out of range"):
             call()
+
+
+def test_channel_shuffle_stays_channels_last():
+    x = layouts(RNG.standard_normal((2, 6, 3, 4)))["channels_last"]
+
+    def shuffle(t):
+        return t.view(2, 2, 3, 3, 4).permute(0, 2, 1, 3, 4).reshape(2, 6, 3, 4)
+
+    y = shuffle(x)
+    assert y._is_channels_last()
+    same(y, x.numpy().reshape(2, 2, 3, 3, 4).transpose(0, 2, 1, 3, 4).reshape(2, 6, 3, 4))
+    check_gradient(lambda t: shuffle(t.permute(0, 3, 1, 2)), RNG.standard_normal((2, 3, 4, 6)))
+
+
+def test_joined_images_have_channels_last_gradients():
+    x, y = (layouts(RNG.standard_normal((2, c, 3, 4)))["channels_last"].requires_grad_(True) for c in (2, 5))
+    (sw.cat([x, y], 1) * 2).sum().backward()
+    assert x.grad.tolist() == sw.full((2, 2, 3, 4), 2.0).tolist() and y.grad._is_channels_last()
+
+
+def test_sum_to_size():
+    check_gradient(lambda x: x.sum_to_size(3, 1, 5), A)
+    np.testing.assert_allclose(sw.tensor(A).sum_to_size(3, 1, 5).numpy(), A.sum((0, 2)).reshape(3, 1, 5))

@@ -13,6 +13,7 @@ SW_BINDINGS(concat) {
   function(m, "stack", &stack, "tensors"_a, "axis"_a);
   function(m, "hstack", &hstack, "tensors"_a);
   function(m, "vstack", &vstack, "tensors"_a);
+  function(m, "row_stack", &vstack, "tensors"_a);
   function(m, "dstack", &dstack, "tensors"_a);
   function(
       m, "pad",

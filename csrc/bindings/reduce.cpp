@@ -63,13 +63,14 @@ Tensor norm_method(const Tensor& x, const py::object& p, const Dims& dim, bool k
 template <class All, class Along, class Pairwise>
 void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwise pairwise) {
   function(m, name, [all](const Tensor& x) { return all(x, {}, false); }, "input"_a);
-  function(
+  // Before the next: a 0-dim integer tensor could stand for an integer.
+  function(m, name, pairwise, "input"_a, py::arg("other").noconvert().none(false));
+  both(
       m, name,
       [name, along](const Tensor& x, int64_t dim, bool keepdim) {
         return values_indices(name, along(x, dim, keepdim));
       },
-      "input"_a, py::arg("dim").noconvert(), "keepdim"_a = false);
-  both(m, name, pairwise, "input"_a, "other"_a);
+      "input"_a, "dim"_a, "keepdim"_a = false);
 }
 
 // f(input, dim, keepdim, ...) under NumPy's names for the same arguments too: sum(x, axis=1, keepdims=True).

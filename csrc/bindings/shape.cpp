@@ -2,6 +2,7 @@
 
 #include "bindings/bindings.h"
 #include "ops/index.h"
+#include "ops/reduce.h"
 
 namespace skipway::bindings {
 namespace {
@@ -122,6 +123,18 @@ py::tuple as_tuple(const std::vector<Tensor>& parts) {
 }
 
 void bind_parts(py::module_& m) {
+  both(m, "flipud", [](const Tensor& x) { return flip(x, {0}); }, "input"_a);
+  both(m, "fliplr", [](const Tensor& x) { return flip(x, {1}); }, "input"_a);
+  plain_method(m, "sum_to_size", [](const Tensor& x, const py::args& size) {
+    const Shape shape = shape_from_args(size, "sum_to_size");
+    py::gil_scoped_release release;
+    Shape dims;
+    const int lead = x.dim() - shape.size();
+    SW_CHECK_SHAPE(lead >= 0, "sum_to_size: input of shape ", x.shape(), " has fewer dimensions than ", shape);
+    for (int d = 0; d < x.dim(); ++d)
+      if (d < lead || (shape[d - lead] == 1 && x.shape()[d] != 1)) dims.push_back(d);
+    return reshape(dims.empty() ? x : sum(x, dims, true), shape);
+  });
   both(m, "narrow", &narrow, "input"_a, "dim"_a, "start"_a, "length"_a);
   both(m, "select", &select, "input"_a, "dim"_a, "index"_a);
   both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1);
@@ -137,6 +150,7 @@ void bind_parts(py::module_& m) {
     return as_tuple(split(x, sizes.cast<std::vector<int64_t>>(), dim));
   };
   m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0);
+  m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0);
   plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
   const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
     if (PyIndex_Check(sections.ptr())) return as_tuple(tensor_split(x, sections.cast<int64_t>(), dim));

@@ -66,14 +66,21 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
   if (!is_floating(j.dtype)) return y;
   std::vector<bool> placeholder;
   for (const Tensor& x : j.parts) placeholder.push_back(x.dim() != y.dim());
-  tape::record("cat", std::vector<Tensor>{y}, j.parts, {}, [d, sizes, placeholder](tape::Backward& b) {
-    int64_t start = 0;
-    for (size_t i = 0; i < sizes.size(); start += sizes[i++]) {
-      if (!b.needs(int(i))) continue;
-      // A copy: a gradient that were a window of another would keep all of that alive, and be slow to read.
-      b.give(int(i), placeholder[i] ? zeros({0}, b.grad().dtype()) : clone(narrow(b.grad(), d, start, sizes[i])));
-    }
-  });
+  tape::record("cat", std::vector<Tensor>{y}, j.parts, {},
+               [d, sizes, placeholder, images = j.channels_last](tape::Backward& b) {
+                 int64_t start = 0;
+                 for (size_t i = 0; i < sizes.size(); start += sizes[i++]) {
+                   if (!b.needs(int(i))) continue;
+                   // A copy: a gradient that were a window of another would keep all of that alive, and be slow to
+                   // read.
+                   const Tensor part = narrow(b.grad(), d, start, sizes[i]);
+                   Tensor dx = placeholder[i] ? zeros({0}, part.dtype())
+                               : images       ? empty_channels_last(part.shape(), part.dtype(), part.device())
+                                              : empty(part.shape(), part.dtype(), part.device());
+                   if (!placeholder[i]) copy_into(dx, part);
+                   b.give(int(i), dx);
+                 }
+               });
   return y;
 }
 

@@ -59,11 +59,30 @@ bool view_strides(const Shape& shape, const Shape& strides, const Shape& to, Sha
   return true;
 }
 
+// The copy that reshape makes of images whose channels are innermost in memory, and stay so (a channel shuffle).
+// Undefined where the shapes do not allow it.
+Tensor reshape_images(const char* op, const Tensor& x, const Shape& shape) {
+  if (x.dim() < 4 || shape.size() != 4 || shape[1] == 1 || x.numel() == 0 || x.strides().back() == 1 || !x.is_dense()) {
+    return {};
+  }
+  Tensor y = empty_channels_last(shape, x.dtype(), x.device());
+  Shape strides;
+  if (!view_strides(shape, y.strides(), x.shape(), strides)) return {};
+  copy_into(y.as_strided(x.shape(), strides, 0), x.alias());
+  if (is_floating(x.dtype())) {
+    tape::record(op, {y}, {x}, {}, [from = x.shape()](tape::Backward& b) { b.give(0, reshape(b.grad(), from)); });
+  }
+  return y;
+}
+
 Tensor reshape_as(const char* op, const Tensor& x, const Shape& wanted) {
   check_defined(op, "input", x);
   const Shape shape = infer_shape(op, x, wanted);
   Shape strides;
-  if (!view_strides(x.shape(), x.strides(), shape, strides)) return reshape_as(op, contiguous(x), shape);
+  if (!view_strides(x.shape(), x.strides(), shape, strides)) {
+    const Tensor images = reshape_images(op, x, shape);
+    return images.defined() ? images : reshape_as(op, contiguous(x), shape);
+  }
   return tape::view(op, x, shape, strides, x.offset(),
                     [from = x.shape()](tape::Backward& b) { b.give(0, reshape(b.grad(), from)); });
 }
