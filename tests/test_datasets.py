@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import struct
+import sys
 import tarfile
 
 import numpy as np
@@ -226,6 +227,12 @@ def test_folder_with_a_damaged_image(pictures, content):
     with pytest.raises(DataError, match="not a readable image") as e:
         load_images("folder", pictures)
     assert str(path) in str(e.value)
+
+
+def test_folder_without_pillow(pictures, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"pip install 'skipway\[image\]'"):
+        load_images("folder", pictures)
 
 
 def test_folder_missing(tmp_path):

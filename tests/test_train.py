@@ -91,9 +91,8 @@ def test_the_run_folder(run):
 def test_the_best_model_can_be_used(run):
     folder, _ = run
     best = sw.load(folder / "best.safetensors")
-    model = models.get(best["model_name"], num_classes=best["num_classes"], in_channels=best["in_channels"])
-    model.load_state_dict(best["model"])
-    model.eval()
+    model = models.load(folder / "best.safetensors")
+    assert not model.training and model.info["classes"] == [str(i) for i in range(10)]
     _, test = load_images("digits")
     mean, std = (np.asarray(best[k], np.float32).reshape(1, -1, 1, 1) for k in ("mean", "std"))
     with sw.no_grad():
@@ -151,10 +150,14 @@ def test_ctrl_c(tmp_path):
     p = subprocess.Popen(
         [sys.executable, "-m", "skipway.cli", "train", "--model", "resnet8", "--epochs", "500", "--out", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the test run itself may ignore it
     )  # fmt: skip
-    assert p.stdout.readline().startswith("epoch")
-    p.send_signal(signal.SIGINT)
-    _, err = p.communicate(timeout=20)
+    try:
+        assert p.stdout.readline().startswith("epoch")
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=30)
+    finally:
+        p.kill()
     assert p.returncode == 130
     assert f"continue with: skipway train --resume {out}" in err and "Traceback" not in err
     assert sw.load(out / "last.safetensors")["epoch"] >= 1
@@ -259,6 +262,8 @@ def test_damaged_checkpoint(run, tmp_path, capsys):
     assert cli.main(["train", "--resume", str(tmp_path)]) == 2
     assert "last.safetensors: damaged" in capsys.readouterr().err
     sw.save({"a": 1}, path)
+    with pytest.raises(ValueError, match="last.safetensors: holds no trained model"):
+        models.load(path)
     assert cli.main(["train", "--resume", str(tmp_path)]) == 2
     assert "not the state of a training run" in capsys.readouterr().err
 

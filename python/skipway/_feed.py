@@ -47,10 +47,14 @@ class Batches:
 
     def __init__(self, data: Images, batch_size: int, mean: np.ndarray, std: np.ndarray) -> None:
         self.data, self.batch_size = data, batch_size
-        self.mean, self.scale = mean.reshape(1, -1, 1, 1), (1.0 / std).reshape(1, -1, 1, 1)
+        self.mean, self.scale = mean.astype(np.float32), (1.0 / std).astype(np.float32)
 
     def normalise(self, x: np.ndarray) -> np.ndarray:
-        return ((x.astype(np.float32) - self.mean) * self.scale).astype(np.float32)
+        """(N, C, H, W) float32, channels last in memory, as convolutions want it."""
+        y = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).astype(np.float32)
+        y -= self.mean
+        y *= self.scale
+        return y.transpose(0, 3, 1, 2)
 
     def in_order(self) -> Iterator[tuple[Any, Any]]:
         n = len(self.data)

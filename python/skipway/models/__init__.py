@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -59,6 +60,23 @@ def get(name: str, **kwargs: Any) -> Any:
     raise ValueError(f"unknown model {name!r}; expected one of {', '.join(_NAMED)}, or resnetN with N = 6n + 2")
 
 
+def load(path: str | os.PathLike) -> Any:
+    """The model in a run's ``best.safetensors``, in eval mode.
+
+    ``model.info`` holds the ``classes``, and the ``mean`` and ``std`` per channel: its input is (pixels - mean) / std, with
+    pixels as the data set stores them.
+    """
+    from skipway.io import load as load_file
+
+    state = load_file(path)
+    if not isinstance(state, dict) or state.get("kind") != "skipway.model":
+        raise ValueError(f"{os.fspath(path)}: holds no trained model; expected the best.safetensors of a run")
+    model = get(state["model_name"], num_classes=state["num_classes"], in_channels=state["in_channels"])
+    model.load_state_dict(state.pop("model"))
+    model.info = state
+    return model.eval()
+
+
 get_model = get
 
 __all__ = [
@@ -70,5 +88,6 @@ __all__ = [
     "get",
     "get_model",
     "list_models",
+    "load",
     *_NAMED,
 ]
