@@ -63,8 +63,8 @@ def get(name: str, **kwargs: Any) -> Any:
 def load(path: str | os.PathLike) -> Any:
     """The model in a run's ``best.safetensors``, in eval mode.
 
-    ``model.info`` holds the ``classes``, and the ``mean`` and ``std`` per channel: its input is (pixels - mean) / std, with
-    pixels as the data set stores them.
+    ``model.info`` holds the ``classes``, and the ``mean`` and ``std`` per channel: its input is (pixels - mean) / std,
+    with pixels as the data set stores them.
     """
     from skipway.io import load as load_file
 
