@@ -296,3 +296,10 @@ def test_bad_arguments_of_iterable_and_context():
         DataLoader(Shares(3), shuffle=True)
     with pytest.raises(ValueError, match="multiprocessing_context must be one of"):
         iter(DataLoader(Squares(), num_workers=1, multiprocessing_context="teleport"))
+
+
+@needs_fork
+def test_batches_hold_no_file_descriptors():
+    before = len(os.listdir("/proc/self/fd"))
+    kept = list(DataLoader(Squares(40, size=20_000), batch_size=1, num_workers=2))
+    assert len(kept) == 40 and len(os.listdir("/proc/self/fd")) <= before + 2

@@ -140,8 +140,11 @@ class Channel:
             (count,) = struct.unpack("<Q", self._exactly(8))
             lengths = struct.unpack(f"<{count}Q", self._exactly(8 * count))
             payload = self._exactly(size)
-            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-            memory = memoryview(mmap.mmap(fds[0], total, flags=flags))
+            # A copy: mapping the memory would keep a file descriptor open for as long as the batch lives.
+            memory = memoryview(np.empty(total, np.uint8)).cast("B")
+            at = 0
+            while at < total:
+                at += os.preadv(fds[0], [memory[at:]], at)
         finally:
             for fd in fds:
                 os.close(fd)
