@@ -84,6 +84,8 @@ struct Plan {
   ConvShape shape;
   Direction direction;
   int64_t from_size[3], to_size[3], from_channels, to_channels;
+  int64_t from_group, to_group;         // channels per group
+  int64_t to_stride[3], to_image;       // elements
   int64_t phases[3];                    // that have taps
   int64_t low_shift[3], high_shift[3];  // over all phases
   int64_t positions[3];                 // the largest count of a phase
@@ -97,6 +99,13 @@ struct Plan {
   // Source positions that `length` positions of axis d read.
   SW_INLINE int64_t extent(int d, int64_t length) const {
     return (length - 1) * from_step(d) + high_shift[d] - low_shift[d] + 1;
+  }
+  // Of one image: positions in its frame, and multiply-adds.
+  SW_INLINE int64_t frame_positions() const {
+    return extent(0, positions[0]) * extent(1, positions[1]) * extent(2, positions[2]);
+  }
+  SW_INLINE int64_t macs() const {
+    return from_group * to_channels * taps * positions[0] * positions[1] * positions[2];
   }
 };
 
@@ -164,6 +173,16 @@ void fill_frames(const Plan& p, const Frame& f, const BlockRange& r, const S* fr
         }
         clear(row + right * f.channels, (extent[2] - right) * f.channels);
       }
+}
+
+// Results that no tap reaches: the bias, or zero.
+template <class S>
+void fill_results(const Plan& p, const S* bias, S* to) {
+  const int64_t channels = p.to_channels, positions = p.shape.batch * p.to_image / channels;
+  parallel_for(positions, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
+    if (!bias) return clear(to + begin * channels, (end - begin) * channels);
+    for (int64_t i = begin; i < end; ++i) convert(bias, to + i * channels, channels);
+  });
 }
 
 // The frames of a block, copied into the thread's scratch memory or in place.

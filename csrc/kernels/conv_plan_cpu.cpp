@@ -26,6 +26,12 @@ Plan make_plan(const ConvShape& s, Direction direction) {
     p.passes *= p.phases[d];
     p.taps *= s.kernel[d];
   }
+  p.from_group = p.from_channels / s.groups;
+  p.to_group = p.to_channels / s.groups;
+  p.to_stride[2] = p.to_channels;
+  p.to_stride[1] = p.to_size[2] * p.to_stride[2];
+  p.to_stride[0] = p.to_size[1] * p.to_stride[1];
+  p.to_image = p.to_size[0] * p.to_stride[0];
   return p;
 }
 

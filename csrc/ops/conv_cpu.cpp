@@ -1,6 +1,7 @@
 // Forward and data gradient: a correlation over packed weights, tile by tile (kernels/conv_plan.h, kernels/gemm.h).
 // The weights of `vecs` vectors of result channels make a panel, [tap][source channel][lane], that stays in the cache
 // while the images of a block pass by.
+#include "kernels/conv_lanes.h"
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
@@ -20,10 +21,9 @@ struct Correlation {
   const Pass* passes;
   const S* from;
   S* to;
-  int64_t to_stride[3], to_image;
-  int64_t groups, from_group, to_group;  // channels per group
-  int64_t padded;                        // to_group rounded up to whole vectors
-  int vecs;                              // per panel; the last panel of a group may have fewer
+  int64_t groups;
+  int64_t padded;  // result channels of a group, rounded up to whole vectors
+  int vecs;        // per panel; the last panel of a group may have fewer
   const T* weights;
   const T* bias;  // padded like the weights, or null
   bool add;
@@ -56,14 +56,14 @@ template <class T, class S>
 void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRange& range, const T* frames,
                      int64_t group, int64_t lane0) {
   constexpr int n = Lanes<T>::n;
-  Loop loop[4] = {{range.images, c.frame.image, c.to_image}};
-  S* to = c.to + range.image0 * c.to_image + group * c.to_group + lane0;
+  Loop loop[4] = {{range.images, c.frame.image, c.plan.to_image}};
+  S* to = c.to + range.image0 * c.plan.to_image + group * c.plan.to_group + lane0;
   for (int d = 0; d < 3; ++d) {
     const Axis& a = pass.axis[d];
     const int64_t begin = range.begin[d], end = smaller(range.end[d], a.count);
     if (end <= begin) return;
-    loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.to_stride[d]};
-    to += (a.first + begin * a.to_step) * c.to_stride[d];
+    loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.plan.to_stride[d]};
+    to += (a.first + begin * a.to_step) * c.plan.to_stride[d];
   }
   if (loop[3].count <= 4 && loop[0].count > loop[3].count) {
     const Loop images = loop[0];
@@ -71,10 +71,10 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
     loop[3] = images;
   }
   const int vecs = int(smaller(c.vecs, (c.padded - lane0) / n)), width = vecs * n;
-  const int64_t lanes = smaller(width, c.to_group - lane0);
+  const int64_t lanes = smaller(width, c.plan.to_group - lane0);
   const bool direct = sizeof(T) == sizeof(S) && lanes == width;
-  const T* weights = c.weights + (pass.taps_before * c.groups + pass.taps * group) * c.from_group * c.padded +
-                     lane0 * pass.taps * c.from_group;
+  const T* weights = c.weights + (pass.taps_before * c.groups + pass.taps * group) * c.plan.from_group * c.padded +
+                     lane0 * pass.taps * c.plan.from_group;
 
   // The panel is taken in pieces that fit the cache, where sums can be kept in the result.
   const int64_t steps = larger(kPanelCache / int64_t(width * sizeof(T)), 64);
@@ -97,7 +97,8 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
       for (int64_t i = 0; i < loop[0].count; ++i)
         for (int64_t j = 0; j < loop[1].count; ++j)
           for (int64_t k = 0; k < loop[2].count; ++k) {
-            const T* a = frames + group * c.from_group + k0 + i * loop[0].from + j * loop[1].from + k * loop[2].from;
+            const T* a =
+                frames + group * c.plan.from_group + k0 + i * loop[0].from + j * loop[1].from + k * loop[2].from;
             S* at = to + i * loop[0].to + j * loop[1].to + k * loop[2].to;
             for (int64_t s = 0; s < strips; ++s) {
               const int64_t first = loop[3].count * s / strips;
@@ -141,7 +142,7 @@ void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sour
 
 template <class T, class S>
 const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides w) {
-  const int64_t size = c.groups * c.padded * c.plan.taps * c.from_group;
+  const int64_t size = c.groups * c.padded * c.plan.taps * c.plan.from_group;
   T* packed = static_cast<T*>(thread_scratch(kWeights, size_t(size) * sizeof(T)));
   const int64_t width = c.vecs * Lanes<T>::n, panels = ceil_div(c.padded, width), count = c.groups * panels;
   parallel_for(count, larger(1, (64 << 10) * count / larger(size, 1)), [&](int64_t begin, int64_t end) {
@@ -149,10 +150,10 @@ const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides
       const int64_t group = i / panels, lane0 = i % panels * width;
       for (int64_t p = 0; p < c.plan.passes; ++p) {
         const Pass& pass = c.passes[p];
-        T* panel = packed + (pass.taps_before * c.groups + pass.taps * group) * c.from_group * c.padded +
-                   lane0 * pass.taps * c.from_group;
-        pack_panel(weight + group * w.group + lane0 * w.result, w, pass, c.from_group,
-                   smaller(width, c.to_group - lane0), smaller(width, c.padded - lane0), panel);
+        T* panel = packed + (pass.taps_before * c.groups + pass.taps * group) * c.plan.from_group * c.padded +
+                   lane0 * pass.taps * c.plan.from_group;
+        pack_panel(weight + group * w.group + lane0 * w.result, w, pass, c.plan.from_group,
+                   smaller(width, c.plan.to_group - lane0), smaller(width, c.padded - lane0), panel);
       }
     }
   });
@@ -164,7 +165,7 @@ const T* pack_bias(const Correlation<T, S>& c, const S* bias) {
   if (!bias) return nullptr;
   T* packed = static_cast<T*>(thread_scratch(kBias, size_t(c.groups * c.padded) * sizeof(T)));
   clear(packed, c.groups * c.padded);
-  for (int64_t g = 0; g < c.groups; ++g) convert(bias + g * c.to_group, packed + g * c.padded, c.to_group);
+  for (int64_t g = 0; g < c.groups; ++g) convert(bias + g * c.plan.to_group, packed + g * c.padded, c.plan.to_group);
   return packed;
 }
 
@@ -177,16 +178,6 @@ int panel_vecs(int64_t channels, int64_t strip) {
   return MicroTile<T>::kWide && vecs % 4 == 0 && strip <= MicroTile<T>::rows(4) ? 4 : 2;
 }
 
-// Results that no tap reaches.
-template <class T, class S>
-void fill_results(const Correlation<T, S>& c, const S* bias) {
-  const int64_t channels = c.plan.to_channels, positions = c.plan.shape.batch * c.to_image / channels;
-  parallel_for(positions, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
-    if (!bias) return clear(c.to + begin * channels, (end - begin) * channels);
-    for (int64_t i = begin; i < end; ++i) convert(bias, c.to + i * channels, channels);
-  });
-}
-
 template <class T, class S>
 void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
                bool add) {
@@ -197,34 +188,25 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
   if (s.batch * p.to_channels * p.to_size[0] * p.to_size[1] * p.to_size[2] == 0) return;
   c.from = from, c.to = to, c.add = add;
   c.groups = s.groups;
-  c.from_group = p.from_channels / s.groups;
-  c.to_group = p.to_channels / s.groups;
-  c.padded = round_up(c.to_group, Lanes<T>::n);
-  c.to_stride[2] = p.to_channels;
-  c.to_stride[1] = p.to_size[2] * c.to_stride[2];
-  c.to_stride[0] = p.to_size[1] * c.to_stride[1];
-  c.to_image = p.to_size[0] * c.to_stride[0];
-  if (!p.covers && !add) fill_results(c, bias);
+  c.padded = round_up(p.to_group, Lanes<T>::n);
+  if (!p.covers && !add) fill_results(p, bias, to);
   if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
 
-  int64_t bytes = p.from_channels * int64_t(sizeof(T)), macs = c.from_group * p.to_channels * p.taps;
-  for (int d = 0; d < 3; ++d) {
-    bytes *= p.extent(d, p.positions[d]);
-    macs *= direction == Direction::Forward ? s.out[d] : ceil_div(s.in[d], s.stride[d]);
-  }
-  c.blocks = make_blocks(p, macs, bytes, kFrameCache);
+  const int64_t macs = p.macs();
+  c.blocks = make_blocks(p, macs, p.frame_positions() * p.from_channels * int64_t(sizeof(T)), kFrameCache);
   const bool narrow = p.positions[2] <= 4 && c.blocks.images > p.positions[2];
-  c.vecs = panel_vecs<T>(c.to_group, narrow ? c.blocks.images : p.positions[2]);
+  c.vecs = panel_vecs<T>(c.plan.to_group, narrow ? c.blocks.images : p.positions[2]);
   c.frame = make_frame(p, c.blocks, p.from_channels, sizeof(T) != sizeof(S));
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
   Pass* passes = reinterpret_cast<Pass*>(tables);
-  make_passes(p, c.frame, c.from_group, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
+  make_passes(p, c.frame, c.plan.from_group, passes,
+              reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
-  const int64_t group_stride = c.to_group * c.from_group * p.taps;
-  c.weights = direction == Direction::Forward ? pack_weights(c, weight, {group_stride, c.from_group * p.taps, p.taps})
-                                              : pack_weights(c, weight, {group_stride, p.taps, c.to_group * p.taps});
+  const int64_t group_stride = p.to_group * p.from_group * p.taps;
+  c.weights = direction == Direction::Forward ? pack_weights(c, weight, {group_stride, p.from_group * p.taps, p.taps})
+                                              : pack_weights(c, weight, {group_stride, p.taps, p.to_group * p.taps});
   c.bias = pack_bias(c, bias);
 
   // Where a block alone is much work for little data, panels are shared out as well.
@@ -245,18 +227,18 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    correlate<accumulate_type<S>>(Direction::Forward, a.shape, static_cast<const S*>(a.x),
-                                  static_cast<const S*>(a.weight), static_cast<const S*>(a.bias), static_cast<S*>(a.y),
-                                  false);
+    const auto run = suits_lanes<S>(a.shape) ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
+    run(Direction::Forward, a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.weight),
+        static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
   });
 }
 
 void conv_data_grad(const ConvDataGradArgs& a) {
   if (a.dx.mode == GradMode::Skip) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy),
-                                  static_cast<const S*>(a.weight), static_cast<const S*>(a.bias),
-                                  static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);
+    const auto run = suits_lanes<S>(a.shape) ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
+    run(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy), static_cast<const S*>(a.weight),
+        static_cast<const S*>(a.bias), static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);
   });
 }
 

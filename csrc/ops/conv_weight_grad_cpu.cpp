@@ -3,6 +3,7 @@
 //   dw[k][run][e] = sum over pixels of dy[pixel][k] * frame[pixel * stride + offset(run) + e]
 // is a matrix product whose long dimension are the pixels. Pixels are cut into parts, each of which sums into its own
 // buffer [k][run][e, in whole vectors]; the buffers are then added in order.
+#include "kernels/conv_lanes.h"
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
@@ -23,7 +24,6 @@ struct WeightGrad {
   int64_t groups, in_group, out_group;
   int64_t run_padded, row;  // elements of a run, and of all runs of one result channel, in the buffers
   int64_t parts, shares;    // of the blocks; of the result channels
-  int64_t dy_stride[3], dy_image;
   T* partials;
 };
 
@@ -38,9 +38,9 @@ template <class T, class S>
 Pixels list_pixels(const WeightGrad<T, S>& g, const BlockRange& r) {
   struct Loop {
     int64_t count, dy, x;
-  } loop[4] = {{r.images, g.dy_image, g.frame.image}};
+  } loop[4] = {{r.images, g.plan.to_image, g.frame.image}};
   for (int d = 0; d < 3; ++d)
-    loop[d + 1] = {r.end[d] - r.begin[d], g.dy_stride[d], g.plan.from_step(d) * g.frame.stride[d]};
+    loop[d + 1] = {r.end[d] - r.begin[d], g.plan.to_stride[d], g.plan.from_step(d) * g.frame.stride[d]};
   if (loop[3].count <= 4 && loop[0].count > loop[3].count) {
     const Loop images = loop[0];
     loop[0] = loop[3];
@@ -62,14 +62,14 @@ Pixels list_pixels(const WeightGrad<T, S>& g, const BlockRange& r) {
 // Output gradients of a block, in T. They are dense but for the images of a piece, of which there is only one.
 template <class T, class S>
 const T* block_gradient(const WeightGrad<T, S>& g, const BlockRange& r) {
-  const S* dy = g.dy + r.image0 * g.dy_image;
-  for (int d = 0; d < 3; ++d) dy += r.begin[d] * g.dy_stride[d];
+  const S* dy = g.dy + r.image0 * g.plan.to_image;
+  for (int d = 0; d < 3; ++d) dy += r.begin[d] * g.plan.to_stride[d];
   if constexpr (sizeof(T) == sizeof(S)) {
     return reinterpret_cast<const T*>(dy);
   } else {
     const int split = g.blocks.split;
     const int64_t n =
-        g.blocks.pieces == 1 ? r.images * g.dy_image : (r.end[split] - r.begin[split]) * g.dy_stride[split];
+        g.blocks.pieces == 1 ? r.images * g.plan.to_image : (r.end[split] - r.begin[split]) * g.plan.to_stride[split];
     T* converted = static_cast<T*>(thread_scratch(kGradient, size_t(n) * sizeof(T)));
     convert(dy, converted, n);
     return converted;
@@ -170,15 +170,8 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   g.x = x, g.dy = dy;
   g.groups = s.groups, g.in_group = s.in_channels / s.groups, g.out_group = s.out_channels / s.groups;
   if (s.batch * s.out[0] * s.out[1] * s.out[2] == 0) return clear(dweight, s.out_channels * g.in_group * p.taps);
-  g.dy_stride[2] = s.out_channels;
-  g.dy_stride[1] = s.out[2] * g.dy_stride[2];
-  g.dy_stride[0] = s.out[1] * g.dy_stride[1];
-  g.dy_image = s.out[0] * g.dy_stride[0];
-
-  const int64_t pixels = s.out[0] * s.out[1] * s.out[2], macs = pixels * s.out_channels * g.in_group * p.taps;
-  int64_t frame_bytes = p.from_channels * int64_t(sizeof(T));
-  for (int d = 0; d < 3; ++d) frame_bytes *= p.extent(d, p.positions[d]);
-  g.blocks = make_blocks(p, macs, frame_bytes + g.dy_image * int64_t(sizeof(T)), kBlockCache);
+  const int64_t macs = p.macs(), elements = p.frame_positions() * p.from_channels + p.to_image;
+  g.blocks = make_blocks(p, macs, elements * int64_t(sizeof(T)), kBlockCache);
   // In place, a last run that does not fill its vectors would read past the tensor.
   const bool must_copy = sizeof(T) != sizeof(S) || g.in_group % n != 0;
   g.frame = make_frame(p, g.blocks, p.from_channels, must_copy);
@@ -229,8 +222,8 @@ void sum_channels(int64_t rows, int64_t channels, const S* x, S* sum) {
 
 void conv_weight_grad(const ConvWeightGradArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    weight_grad<accumulate_type<S>>(a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.dy),
-                                    static_cast<S*>(a.dweight));
+    const auto run = suits_lanes<S>(a.shape) ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
+    run(a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
   });
 }
 

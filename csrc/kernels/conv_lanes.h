@@ -1,0 +1,23 @@
+// Convolutions whose groups are small: as many source as result channels per group, a divisor of the vector's lanes.
+// Depthwise convolution is the case of one. Lanes are channels, and the j-th source channel of each lane's own group
+// comes from a shuffle, so that no lane multiplies what belongs to another group:
+//   y[q][lane] = sum over taps and j of x[q * step + tap][lane - lane % group + j] * w[tap][j][lane]
+#pragma once
+#include "kernels/conv_plan.h"
+
+namespace skipway::SW_ISA {
+
+template <class S>
+SW_INLINE bool suits_lanes(const ConvShape& s) {
+  const int64_t group = s.in_channels / s.groups;
+  return s.groups > 1 && group == s.out_channels / s.groups && group <= 8 && group < Lanes<S>::n &&
+         Lanes<S>::n % group == 0;
+}
+
+template <class S>
+void lanes_correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
+                     bool add);
+template <class S>
+void lanes_weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight);
+
+}  // namespace skipway::SW_ISA
