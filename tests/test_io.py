@@ -18,6 +18,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import skipway as sw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from skipway import nn
 from skipway.io import LoadError
 
@@ -54,6 +56,25 @@ def test_structures():
     assert str(out["numbers"][6]) == "-0.0"
     for plain in (None, 5, "s", [], {}, (), 2.5, True, sw.arange(3)):
         assert same(plain, roundtrip(plain))
+
+
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+KEYS = st.one_of(st.integers(), st.text(max_size=5), st.none(), st.tuples(st.integers(), st.text(max_size=2)))
+NESTED = st.recursive(
+    st.one_of(PLAIN, st.lists(st.floats(width=32), max_size=3).map(lambda v: sw.tensor(v, dtype=sw.float32))),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.tuples(inner, inner), st.dictionaries(KEYS, inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(NESTED)
+def test_any_structure(obj):
+    out = roundtrip(obj)
+    assert same(obj, out) or "nan" in repr(obj)
+    assert repr(obj) == repr(out)
 
 
 def test_other_values():
