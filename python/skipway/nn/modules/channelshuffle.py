@@ -1,0 +1,21 @@
+"""ChannelShuffle (Zhang et al. 2018)."""
+
+from __future__ import annotations
+
+from ..._core import Tensor
+from .. import functional as F
+from .module import Module
+
+
+class ChannelShuffle(Module):
+    """Interleaves the channels of `groups` groups: channel (g, c) moves to (c, g)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"

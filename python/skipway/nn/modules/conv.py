@@ -1,0 +1,482 @@
+"""Convolutions. Weights are (out, in / groups, *kernel); transposed ones (in, out / groups, *kernel)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ... import _core
+from ..._core import Tensor
+from .. import functional as F
+from .. import init
+from ..parameter import Parameter, UninitializedParameter
+from .lazy import LazyModuleMixin
+from .module import Module
+from .utils import _pair, _reverse_repeat_tuple, _single, _triple
+
+_PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}
+
+
+class _ConvNd(Module):
+    in_channels: int
+    out_channels: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: Any,
+        dilation: tuple[int, ...],
+        transposed: bool,
+        output_padding: tuple[int, ...],
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if groups <= 0:
+            raise ValueError(f"{name}: expected groups to be at least 1, got {groups}")
+        if in_channels % groups != 0:
+            raise ValueError(f"{name}: in_channels must be divisible by groups, got {in_channels} and {groups}")
+        if out_channels % groups != 0:
+            raise ValueError(f"{name}: out_channels must be divisible by groups, got {out_channels} and {groups}")
+        if isinstance(padding, str):
+            if padding not in ("same", "valid"):
+                raise ValueError(f"{name}: expected padding to be 'same', 'valid' or integers, got {padding!r}")
+            if padding == "same" and any(s != 1 for s in stride):
+                raise ValueError(f"{name}: padding='same' is not supported for strided convolutions, got {stride}")
+        if padding_mode not in _PADDING_MODES:
+            raise ValueError(f"{name}: padding_mode must be one of {sorted(_PADDING_MODES)}, got {padding_mode!r}")
+        for what, values, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
+            if any(v < least for v in values):
+                raise ValueError(f"{name}: expected {what} to be at least {least}, got {values}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.transposed = transposed
+        self.output_padding = output_padding
+        self.groups = groups
+        self.padding_mode = padding_mode
+        if isinstance(padding, str):
+            around = [0, 0] * len(kernel_size)
+            if padding == "same":
+                for i, (d, k) in enumerate(zip(dilation, kernel_size)):
+                    total = d * (k - 1)
+                    at = 2 * (len(kernel_size) - 1 - i)
+                    around[at], around[at + 1] = total // 2, total - total // 2
+            self._reversed_padding_repeated_twice: Any = around
+        else:
+            self._reversed_padding_repeated_twice = _reverse_repeat_tuple(padding, 2)
+        first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
+        self.weight: Any = Parameter(_core.empty((first, second // groups, *kernel_size), device=device, dtype=dtype))
+        if bias:
+            self.bias: Any = Parameter(_core.empty(out_channels, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights and bias uniform in +-1/sqrt(fan_in)."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            fan_in, _ = init._calculate_fan_in_and_fan_out(self.weight)
+            if fan_in != 0:
+                bound = 1 / math.sqrt(fan_in)
+                init.uniform_(self.bias, -bound, bound)
+
+    def extra_repr(self) -> str:
+        s = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        if self.padding != (0,) * len(self.kernel_size):
+            s += f", padding={self.padding}"
+        if self.dilation != (1,) * len(self.dilation):
+            s += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * len(self.output_padding):
+            s += f", output_padding={self.output_padding}"
+        if self.groups != 1:
+            s += f", groups={self.groups}"
+        if self.bias is None:
+            s += ", bias=False"
+        if self.padding_mode != "zeros":
+            s += f", padding_mode={self.padding_mode}"
+        return s
+
+    def _padded(self, input: Tensor) -> Tensor:
+        return F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+
+
+class Conv1d(_ConvNd):
+    """Cross-correlation of (N, C, L) or (C, L) input with learned filters; see `functional.conv1d`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _single(kernel_size),
+            _single(stride),
+            padding if isinstance(padding, str) else _single(padding),
+            _single(dilation),
+            False,
+            _single(0),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros":
+            return F.conv1d(self._padded(input), weight, bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv1d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv2d(_ConvNd):
+    """Cross-correlation of (N, C, H, W) or (C, H, W) input with learned filters; see `functional.conv2d`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _pair(kernel_size),
+            _pair(stride),
+            padding if isinstance(padding, str) else _pair(padding),
+            _pair(dilation),
+            False,
+            _pair(0),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros":
+            return F.conv2d(self._padded(input), weight, bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv3d(_ConvNd):
+    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) input with learned filters; see `functional.conv3d`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _triple(kernel_size),
+            _triple(stride),
+            padding if isinstance(padding, str) else _triple(padding),
+            _triple(dilation),
+            False,
+            _triple(0),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros":
+            return F.conv3d(self._padded(input), weight, bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv3d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class _ConvTransposeNd(_ConvNd):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...],
+        transposed: bool,
+        output_padding: tuple[int, ...],
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_mode != "zeros":
+            raise ValueError(
+                f"{type(self).__name__}: only 'zeros' padding mode is supported, got padding_mode={padding_mode!r}"
+            )
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            transposed,
+            output_padding,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def _output_padding(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
+        """The output padding that makes the result `output_size` large."""
+        if output_size is None:
+            return self.output_padding
+        dims = len(self.kernel_size)
+        spatial = tuple(input.shape)[-dims:]
+        wanted = tuple(output_size)[-dims:]
+        if len(output_size) not in (dims, input.dim()):
+            raise ValueError(
+                f"{type(self).__name__}: output_size must have {dims} or {input.dim()} elements, got {len(output_size)}"
+            )
+        result = []
+        for i in range(dims):
+            least = (spatial[i] - 1) * self.stride[i] - 2 * self.padding[i]
+            least += self.dilation[i] * (self.kernel_size[i] - 1) + 1
+            if not least <= wanted[i] < least + self.stride[i]:
+                raise ValueError(
+                    f"{type(self).__name__}: requested an output size of {wanted}, but sizes from {least} to "
+                    f"{least + self.stride[i] - 1} are possible in dimension {i} for an input of {spatial}"
+                )
+            result.append(wanted[i] - least)
+        return tuple(result)
+
+
+class ConvTranspose1d(_ConvTransposeNd):
+    """The gradient of `Conv1d` with respect to its input, as a layer."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _single(kernel_size),
+            _single(stride),
+            _single(padding),
+            _single(dilation),
+            True,
+            _single(output_padding),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        extra = self._output_padding(input, output_size)
+        return F.conv_transpose1d(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
+
+
+class ConvTranspose2d(_ConvTransposeNd):
+    """The gradient of `Conv2d` with respect to its input, as a layer."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _pair(kernel_size),
+            _pair(stride),
+            _pair(padding),
+            _pair(dilation),
+            True,
+            _pair(output_padding),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        extra = self._output_padding(input, output_size)
+        return F.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
+
+
+class _LazyConvMixin(LazyModuleMixin):
+    """A convolution that takes `in_channels` from its first input."""
+
+    weight: Any
+    bias: Any
+    transposed: bool
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params() and self.in_channels != 0:
+            super().reset_parameters()  # type: ignore[misc]
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Makes the weight, now that the number of channels is known."""
+        if not self.has_uninitialized_params():
+            return
+        dims = len(self.kernel_size)
+        if input.dim() not in (dims + 1, dims + 2):
+            raise _core.ShapeError(
+                f"{type(self).__name__}: expected input of {dims + 1} or {dims + 2} dimensions, got {tuple(input.shape)}"
+            )
+        self.in_channels = input.shape[-dims - 1]
+        if self.in_channels % self.groups != 0:
+            raise ValueError(
+                f"{type(self).__name__}: in_channels must be divisible by groups, got {self.in_channels} and "
+                f"{self.groups}"
+            )
+        first, second = self.out_channels, self.in_channels
+        if self.transposed:
+            first, second = second, first
+        self.weight.materialize((first, second // self.groups, *self.kernel_size))
+        if self.bias is not None:
+            self.bias.materialize((self.out_channels,))
+        self.reset_parameters()
+
+
+def _lazy_conv(cls: type, transposed: bool) -> type:
+    """The class `Lazy<cls>`, whose constructor lacks `in_channels`."""
+
+    class Lazy(_LazyConvMixin, cls):  # type: ignore[misc, valid-type]
+        cls_to_become = cls
+
+        if transposed:
+
+            def __init__(
+                self,
+                out_channels: int,
+                kernel_size: Any,
+                stride: Any = 1,
+                padding: Any = 0,
+                output_padding: Any = 0,
+                groups: int = 1,
+                bias: bool = True,
+                dilation: Any = 1,
+                padding_mode: str = "zeros",
+                device: Any = None,
+                dtype: Any = None,
+            ) -> None:
+                rest = (stride, padding, output_padding, groups, False, dilation, padding_mode)
+                super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
+                self._become_lazy(out_channels, bias, device, dtype)
+        else:
+
+            def __init__(  # type: ignore[misc]
+                self,
+                out_channels: int,
+                kernel_size: Any,
+                stride: Any = 1,
+                padding: Any = 0,
+                dilation: Any = 1,
+                groups: int = 1,
+                bias: bool = True,
+                padding_mode: str = "zeros",
+                device: Any = None,
+                dtype: Any = None,
+            ) -> None:
+                rest = (stride, padding, dilation, groups, False, padding_mode)
+                super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
+                self._become_lazy(out_channels, bias, device, dtype)
+
+        def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+            self.out_channels = out_channels
+            self.weight = UninitializedParameter(device=device, dtype=dtype)
+            if bias:
+                self.bias = UninitializedParameter(device=device, dtype=dtype)
+
+    Lazy.__name__ = Lazy.__qualname__ = "Lazy" + cls.__name__
+    Lazy.__doc__ = f"A `{cls.__name__}` that takes `in_channels` from its first input."
+    return Lazy
+
+
+LazyConv1d = _lazy_conv(Conv1d, False)
+LazyConv2d = _lazy_conv(Conv2d, False)
+LazyConv3d = _lazy_conv(Conv3d, False)
+LazyConvTranspose1d = _lazy_conv(ConvTranspose1d, True)
+LazyConvTranspose2d = _lazy_conv(ConvTranspose2d, True)

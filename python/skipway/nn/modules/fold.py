@@ -1,0 +1,28 @@
+"""Unfold: windows as columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._core import Tensor
+from .. import functional as F
+from .module import Module
+
+
+class Unfold(Module):
+    """(N, C, H, W) -> (N, C * kernel height * kernel width, number of windows)."""
+
+    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+        )

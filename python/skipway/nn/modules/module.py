@@ -1,0 +1,728 @@
+"""Module: what layers and networks have in common."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from ... import _core
+from ..._core import Tensor
+from ...utils.hooks import RemovableHandle
+from ..parameter import Buffer, Parameter, is_lazy
+from ._errors import locate
+
+M = TypeVar("M", bound="Module")
+
+
+class _IncompatibleKeys(namedtuple("_IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+    """What `load_state_dict` did not find, and what it did not need."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return super().__repr__()
+
+    __str__ = __repr__
+
+
+def _addindent(text: str, spaces: int) -> str:
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(" " * spaces + line for line in rest)])
+
+
+def _forward_unimplemented(self: Module, *input: Any) -> None:
+    raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+
+def _with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls `forward` between the module's hooks."""
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if key in module._forward_pre_hooks_with_kwargs:
+            changed = hook(module, args, kwargs)
+            if changed is not None:
+                args, kwargs = changed
+        else:
+            changed = hook(module, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+
+    watcher = None
+    if module._backward_hooks or module._backward_pre_hooks:
+        from ._backward_hooks import BackwardWatcher
+
+        watcher = BackwardWatcher(module, module._backward_hooks.values(), module._backward_pre_hooks.values())
+        args = watcher.watch_inputs(args)
+
+    called: set[int] = set()
+    try:
+        result = module.forward(*args, **kwargs)
+        for key, hook in list(module._forward_hooks.items()):
+            called.add(key)
+            if key in module._forward_hooks_with_kwargs:
+                changed = hook(module, args, kwargs, result)
+            else:
+                changed = hook(module, args, result)
+            if changed is not None:
+                result = changed
+    except Exception:
+        for key, hook in list(module._forward_hooks.items()):
+            if key in module._forward_hooks_always_called and key not in called:
+                if key in module._forward_hooks_with_kwargs:
+                    hook(module, args, kwargs, None)
+                else:
+                    hook(module, args, None)
+        raise
+    return watcher.watch_outputs(result) if watcher is not None else result
+
+
+class Module:
+    """The base of every layer and network: owns parameters, buffers and other modules, and can be called.
+
+    Assigning a `Parameter`, a `Module` or a registered buffer to an attribute registers it. Calling the module runs
+    `forward` and the hooks. An error of an op gains the path of the layer in which it happened:
+    `ShapeError in layer2.0.conv1 (Conv2d): expected 64 input channels (dim 1), got (8, 32, 28, 28)`.
+    """
+
+    dump_patches: bool = False
+    _version: int = 1
+    training: bool
+    call_super_init: bool = False
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not self.call_super_init and (args or kwargs):
+            got = next(iter(kwargs), None)
+            what = f"an unexpected keyword argument '{got}'" if got else f"{len(args) + 1} positional arguments"
+            raise TypeError(f"{type(self).__name__}.__init__() got {what}")
+        put = super().__setattr__
+        put("training", True)
+        put("_parameters", {})
+        put("_buffers", {})
+        put("_non_persistent_buffers_set", set())
+        put("_backward_pre_hooks", OrderedDict())
+        put("_backward_hooks", OrderedDict())
+        put("_forward_hooks", OrderedDict())
+        put("_forward_hooks_with_kwargs", OrderedDict())
+        put("_forward_hooks_always_called", OrderedDict())
+        put("_forward_pre_hooks", OrderedDict())
+        put("_forward_pre_hooks_with_kwargs", OrderedDict())
+        put("_state_dict_hooks", OrderedDict())
+        put("_state_dict_pre_hooks", OrderedDict())
+        put("_load_state_dict_pre_hooks", OrderedDict())
+        put("_load_state_dict_post_hooks", OrderedDict())
+        put("_modules", {})
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+
+    forward: Callable[..., Any] = _forward_unimplemented
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+                return _with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            locate(error, self)
+            raise
+
+    __call__: Callable[..., Any] = _call_impl
+
+    # ---- attributes -------------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        members = self.__dict__
+        if isinstance(value, Parameter):
+            if "_parameters" not in members:
+                raise AttributeError("cannot assign parameters before Module.__init__() call")
+            self._forget(name, "_buffers", "_modules")
+            self.register_parameter(name, value)
+            return
+        if isinstance(value, Module):
+            if "_modules" not in members:
+                raise AttributeError("cannot assign module before Module.__init__() call")
+            self._forget(name, "_parameters", "_buffers")
+            members["_modules"][name] = value
+            return
+        if isinstance(value, Buffer):
+            if "_buffers" not in members:
+                raise AttributeError("cannot assign buffer before Module.__init__() call")
+            self._forget(name, "_parameters", "_modules")
+            self.register_buffer(name, value, value.persistent)
+            return
+        if name in members.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as parameter '{name}' (a Parameter or None is expected)"
+                )
+            members["_parameters"][name] = None
+        elif name in members.get("_modules", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as child module '{name}' (a Module or None is expected)"
+                )
+            members["_modules"][name] = None
+        elif name in members.get("_buffers", ()):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as buffer '{name}' (a Tensor or None is expected)"
+                )
+            members["_buffers"][name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def _forget(self, name: str, *kinds: str) -> None:
+        members = self.__dict__
+        members.pop(name, None)
+        for kind in kinds:
+            members[kind].pop(name, None)
+        members["_non_persistent_buffers_set"].discard(name)
+
+    def __getattr__(self, name: str) -> Any:
+        members = self.__dict__
+        for kind in ("_parameters", "_buffers", "_modules"):
+            owned = members.get(kind)
+            if owned is not None and name in owned:
+                return owned[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __delattr__(self, name: str) -> None:
+        for owned in (self._parameters, self._buffers, self._modules):
+            if name in owned:
+                del owned[name]  # type: ignore[attr-defined]
+                self._non_persistent_buffers_set.discard(name)
+                return
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        names = {*dir(type(self)), *self.__dict__, *self._parameters, *self._modules, *self._buffers}
+        return sorted(name for name in names if not name[:1].isdigit())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    # ---- registration -----------------------------------------------------------------------------------------------
+
+    def _check_name(self, kind: str, name: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string, got {type(name).__name__}")
+        if "." in name:
+            raise KeyError(f'{kind} name can\'t contain ".", got "{name}"')
+        if name == "":
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Adds a parameter, or a place for one when `param` is None."""
+        if "_parameters" not in self.__dict__:
+            raise AttributeError("cannot assign parameter before Module.__init__() call")
+        self._check_name("parameter", name)
+        if hasattr(self, name) and name not in self._parameters:
+            raise KeyError(f"attribute '{name}' already exists")
+        if param is not None:
+            if not isinstance(param, Parameter):
+                raise TypeError(f"parameter '{name}' should be a Parameter or None, got {type(param).__name__}")
+            if param.grad_fn is not None:
+                raise ValueError(
+                    f"parameter '{name}' must be a leaf of the graph; assign Parameter(value.detach()), or compute the "
+                    "value in forward()"
+                )
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Adds a tensor that is state but not a parameter; `persistent=False` keeps it out of `state_dict`."""
+        if "_buffers" not in self.__dict__:
+            raise AttributeError("cannot assign buffer before Module.__init__() call")
+        self._check_name("buffer", name)
+        if hasattr(self, name) and name not in self._buffers:
+            raise KeyError(f"attribute '{name}' already exists")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"buffer '{name}' should be a Tensor or None, got {type(tensor).__name__}")
+        self._buffers[name] = tensor
+        if persistent:
+            self._non_persistent_buffers_set.discard(name)
+        else:
+            self._non_persistent_buffers_set.add(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Adds a child module under a name."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        self._check_name("module", name)
+        if hasattr(self, name) and name not in self._modules:
+            raise KeyError(f"attribute '{name}' already exists")
+        self._modules[name] = module
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as `add_module`."""
+        self.add_module(name, module)
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted path; "" is the module itself. AttributeError if there is none."""
+        module: Module = self
+        for name in target.split(".") if target else ():
+            if not hasattr(module, name):
+                raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
+            module = getattr(module, name)
+            if not isinstance(module, Module):
+                raise AttributeError(f"`{name}` is not a Module")
+        return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Replaces the module at a dotted path."""
+        if not target:
+            raise ValueError("cannot set the submodule without a target name")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
+        setattr(parent, name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path."""
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        param = module._parameters.get(name)
+        if param is None:
+            raise AttributeError(f"{module._get_name()} has no parameter `{name}`")
+        return param
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path."""
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        buffer = module._buffers.get(name)
+        if buffer is None:
+            raise AttributeError(f"{module._get_name()} has no buffer `{name}`")
+        return buffer
+
+    # ---- iteration --------------------------------------------------------------------------------------------------
+
+    def _named_members(
+        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
+            for name, member in getattr(module, kind).items():
+                if member is None or id(member) in seen:
+                    continue
+                if remove_duplicate:
+                    seen.add(id(member))
+                yield f"{path}.{name}" if path else name, member
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Parameters, each once, in the order of registration."""
+        for _, param in self.named_parameters(recurse=recurse):
+            yield param
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter) pairs."""
+        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Buffers, each once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer) pairs."""
+        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def children(self) -> Iterator[Module]:
+        """Immediate child modules, each once."""
+        for _, module in self.named_children():
+            yield module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, child) pairs."""
+        seen: set[int] = set()
+        for name, module in self._modules.items():
+            if module is not None and id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once, parents first."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """(dotted path, module) pairs; this module's path is `prefix`."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    # ---- modes, dtype, device ---------------------------------------------------------------------------------------
+
+    def apply(self: M, fn: Callable[[Module], None]) -> M:
+        """Calls `fn` on every module below this one, then on this one."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def train(self: M, mode: bool = True) -> M:
+        """Switches this module and all below it to training (dropout, batch statistics) or evaluation."""
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        self.training = mode
+        for module in self.children():
+            module.train(mode)
+        return self
+
+    def eval(self: M) -> M:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether autograd tracks the parameters; False freezes them."""
+        for param in self.parameters():
+            param.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters, or sets them to zero."""
+        for param in self.parameters():
+            if param.grad is None:
+                continue
+            if set_to_none:
+                param.grad = None
+            else:
+                param.grad = _core.zeros_like(param.grad)
+
+    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
+        if recurse:
+            for module in self.children():
+                module._apply(fn)
+        with _core.no_grad():
+            for param in self._parameters.values():
+                if param is None:
+                    continue
+                grad = param.grad
+                changed = fn(param.data)
+                if changed is not param.data:
+                    param.grad = None
+                    param.data = changed
+                    if grad is not None:
+                        param.grad = fn(grad)
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = fn(buffer)
+        return self
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Moves parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`.
+
+        A dtype applies to floating-point members only; other dtypes are TypeErrors. `memory_format` is accepted:
+        kernels choose the memory layout themselves.
+        """
+        device, dtype = kwargs.get("device"), kwargs.get("dtype")
+        for arg in args:
+            if isinstance(arg, Tensor):
+                device, dtype = arg.device, arg.dtype
+            elif isinstance(arg, _core.dtype):
+                dtype = arg
+            elif arg is not None and not isinstance(arg, bool):
+                device = arg
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"{type(self).__name__}.to: expected a floating-point dtype, got {dtype}")
+
+        def convert(t: Tensor) -> Tensor:
+            return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+
+        return self._apply(convert)
+
+    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+        """Gives all parameters and buffers new, uninitialised memory on a device."""
+        return self._apply(lambda t: _core.empty_like(t, device=device), recurse=recurse)
+
+    def type(self: M, dst_type: Any) -> M:
+        """Casts all parameters and buffers to a dtype."""
+        return self._apply(lambda t: t.type(dst_type))
+
+    def _cast(self: M, dtype: Any) -> M:
+        return self._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
+
+    def float(self: M) -> M:
+        """Casts floating-point parameters and buffers to float32."""
+        return self._cast(_core.float32)
+
+    def double(self: M) -> M:
+        """Casts floating-point parameters and buffers to float64."""
+        return self._cast(_core.float64)
+
+    def bfloat16(self: M) -> M:
+        """Casts floating-point parameters and buffers to bfloat16."""
+        return self._cast(_core.bfloat16)
+
+    def half(self: M) -> M:
+        """float16 does not exist on the CPU: a TypeError that names the alternative."""
+        raise TypeError(f"{type(self).__name__}.half: float16 is not supported on the CPU; use .bfloat16()")
+
+    def cpu(self: M) -> M:
+        """Moves all parameters and buffers to the CPU."""
+        return self._apply(lambda t: t.cpu())
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Moves all parameters and buffers to a CUDA device. DeviceError where there is none."""
+        return self._apply(lambda t: t.cuda(device))
+
+    def share_memory(self: M) -> M:
+        """Returns the module: its tensors are not shared between processes."""
+        return self
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: every op is a compiled kernel already."""
+
+    # ---- hooks ------------------------------------------------------------------------------------------------------
+
+    def _add_hook(self, hooks: Any, hook: Callable[..., Any], prepend: bool, *extra: Any) -> RemovableHandle:
+        handle = RemovableHandle(hooks, extra_dict=list(extra))
+        hooks[handle.id] = hook
+        for flags in extra:
+            flags[handle.id] = True
+        if prepend:
+            hooks.move_to_end(handle.id, last=False)
+        return handle
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """`hook(module, args)` runs before `forward` and may return other arguments."""
+        extra = [self._forward_pre_hooks_with_kwargs] if with_kwargs else []
+        return self._add_hook(self._forward_pre_hooks, hook, prepend, *extra)
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """`hook(module, args, output)` runs after `forward` and may return another output."""
+        extra = [self._forward_hooks_with_kwargs] if with_kwargs else []
+        extra += [self._forward_hooks_always_called] if always_call else []
+        return self._add_hook(self._forward_hooks, hook, prepend, *extra)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """`hook(module, grad_output)` runs before the module's backward and may return other gradients."""
+        return self._add_hook(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """`hook(module, grad_input, grad_output)` runs after the module's backward; may replace `grad_input`."""
+        return self._add_hook(self._backward_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """The same as `register_full_backward_hook`."""
+        return self.register_full_backward_hook(hook)
+
+    # ---- state ------------------------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> Any:
+        """Override together with `set_extra_state` to keep more than tensors in `state_dict`."""
+        raise RuntimeError(f"{type(self).__name__}.get_extra_state is not defined")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes what `get_extra_state` returned."""
+        raise RuntimeError(f"{type(self).__name__}.set_extra_state is not defined")
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, prefix, keep_vars)` runs before `state_dict` collects this module."""
+        return self._add_hook(self._state_dict_pre_hooks, hook, False)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, state_dict, prefix, local_metadata)` runs after `state_dict` has collected this module."""
+        return self._add_hook(self._state_dict_hooks, hook, False)
+
+    _register_state_dict_hook = register_state_dict_post_hook
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
+        return self._add_hook(self._load_state_dict_pre_hooks, functools.partial(hook, self), False)
+
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
+        hook = functools.partial(hook, self) if with_module else hook
+        return self._add_hook(self._load_state_dict_pre_hooks, hook, False)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, incompatible_keys)` runs after loading and may change the two lists in place."""
+        return self._add_hook(self._load_state_dict_post_hooks, hook, False)
+
+    def _has_extra_state(self) -> bool:
+        return type(self).get_extra_state is not Module.get_extra_state
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name, param in self._parameters.items():
+            if param is not None:
+                destination[prefix + name] = param if keep_vars else param.detach()
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._non_persistent_buffers_set:
+                destination[prefix + name] = buffer if keep_vars else buffer.detach()
+        if self._has_extra_state():
+            destination[prefix + "_extra_state"] = self.get_extra_state()
+
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Parameters and persistent buffers by dotted name; the tensors share memory with the module's."""
+        if args:
+            destination = args[0]
+            prefix = args[1] if len(args) > 1 else prefix
+            keep_vars = args[2] if len(args) > 2 else keep_vars
+        if destination is None:
+            destination = OrderedDict()
+            destination._metadata = OrderedDict()
+        local_metadata = {"version": self._version}
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]] = local_metadata
+        for hook in self._state_dict_pre_hooks.values():
+            hook(self, prefix, keep_vars)
+        self._save_to_state_dict(destination, prefix, keep_vars)
+        for name, module in self._modules.items():
+            if module is not None:
+                module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook in self._state_dict_hooks.values():
+            changed = hook(self, destination, prefix, local_metadata)
+            if changed is not None:
+                destination = changed
+        return destination
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        for hook in self._load_state_dict_pre_hooks.values():
+            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        buffers = {k: v for k, v in self._buffers.items() if k not in self._non_persistent_buffers_set}
+        assign = local_metadata.get("assign_to_params_buffers", False)
+        for name, member in itertools.chain(self._parameters.items(), buffers.items()):
+            if member is None:
+                continue
+            key = prefix + name
+            if key not in state_dict:
+                if strict:
+                    missing_keys.append(key)
+                continue
+            problem = self._load_member(name, member, state_dict[key], key, assign)
+            if problem:
+                error_msgs.append(problem)
+        if self._has_extra_state():
+            if prefix + "_extra_state" in state_dict:
+                self.set_extra_state(state_dict[prefix + "_extra_state"])
+            elif strict:
+                missing_keys.append(prefix + "_extra_state")
+        if strict:
+            for key in state_dict:
+                if key.startswith(prefix) and key != prefix + "_extra_state":
+                    first, dot, _ = key[len(prefix) :].partition(".")
+                    known = first in self._modules if dot else first in self._parameters or first in buffers
+                    if not known:
+                        unexpected_keys.append(key)
+
+    def _load_member(self, name: str, member: Tensor, value: Any, key: str, assign: bool) -> str | None:
+        if not isinstance(value, Tensor):
+            try:
+                value = _core.as_tensor(value)
+            except Exception:
+                return f'While copying the parameter named "{key}", expected a tensor, got {type(value).__name__}.'
+        if is_lazy(member):
+            member.materialize(value.shape)
+        if tuple(value.shape) == (1,) and tuple(member.shape) == ():
+            value = value.reshape(())
+        if tuple(value.shape) != tuple(member.shape):
+            return (
+                f"size mismatch for {key}: the checkpoint has shape {tuple(value.shape)}, "
+                f"the current model has shape {tuple(member.shape)}."
+            )
+        with _core.no_grad():
+            if assign:
+                if isinstance(member, Parameter) and not isinstance(value, Parameter):
+                    value = Parameter(value, member.requires_grad)
+                setattr(self, name, value)
+            else:
+                member.copy_(value)
+        return None
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copies values into parameters and buffers by name.
+
+        Returns the lists `missing_keys` and `unexpected_keys`. With `strict`, either of them, or a tensor of another
+        shape, is a RuntimeError that lists them all; without, only a tensor of another shape is.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict).__name__}.")
+        metadata = getattr(state_dict, "_metadata", None) or {}
+        state = OrderedDict(state_dict)
+        missing: list[str] = []
+        unexpected: list[str] = []
+        errors: list[str] = []
+
+        def load(module: Module, prefix: str) -> None:
+            local = dict(metadata.get(prefix[:-1], {}))
+            local["assign_to_params_buffers"] = assign
+            module._load_from_state_dict(state, prefix, local, True, missing, unexpected, errors)
+            for name, child in module._modules.items():
+                if child is not None:
+                    load(child, f"{prefix}{name}.")
+            found = _IncompatibleKeys(missing, unexpected)
+            for hook in module._load_state_dict_post_hooks.values():
+                hook(module, found)
+
+        load(self, "")
+        problems = list(errors)
+        if strict:
+            for what, keys in (("Unexpected", unexpected), ("Missing", missing)):
+                if keys:
+                    problems.insert(0, f"{what} key(s) in state_dict: " + ", ".join(f'"{k}"' for k in keys) + ". ")
+        if problems:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(problems)
+            )
+        return _IncompatibleKeys(missing, unexpected)
+
+    # ---- printing ---------------------------------------------------------------------------------------------------
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        lines = extra.split("\n") if extra else []
+        children = [f"({name}): " + _addindent(repr(module), 2) for name, module in self._modules.items()]
+        name = self._get_name()
+        if len(lines) == 1 and not children:
+            return f"{name}({lines[0]})"
+        if not lines and not children:
+            return f"{name}()"
+        return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
