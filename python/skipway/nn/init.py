@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from .. import _creation as creation
 from .._core import Tensor
+from ..autograd import no_grad
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -55,13 +57,13 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """U(a, b)."""
-    with _core.no_grad():
+    with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """N(mean, std^2)."""
-    with _core.no_grad():
+    with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
 
@@ -74,8 +76,8 @@ def trunc_normal_(
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
     low, high = cdf((a - mean) / std), cdf((b - mean) / std)
-    with _core.no_grad():
-        uniform = _core.empty(tuple(tensor.shape), dtype=_core.float64)
+    with no_grad():
+        uniform = creation.empty(tuple(tensor.shape), dtype=_core.float64)
         uniform.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
         values = _core.erfinv(uniform) * (std * math.sqrt(2.0)) + mean
         return tensor.copy_(values.clamp(a, b))
@@ -83,7 +85,7 @@ def trunc_normal_(
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """All `val`."""
-    with _core.no_grad():
+    with no_grad():
         return tensor.fill_(val)
 
 
@@ -98,7 +100,7 @@ def zeros_(tensor: Tensor) -> Tensor:
 
 
 def _copy_array(tensor: Tensor, values: np.ndarray) -> Tensor:
-    with _core.no_grad():
+    with no_grad():
         return tensor.copy_(_core.from_numpy(np.ascontiguousarray(values)))
 
 
@@ -165,7 +167,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
-    draws = _core.empty((rows, columns), dtype=_core.float64)
+    draws = creation.empty((rows, columns), dtype=_core.float64)
     flat = normal_(draws, generator=generator).numpy()
     q, r = np.linalg.qr(flat.T if rows < columns else flat)
     q = q * np.sign(np.diag(r))

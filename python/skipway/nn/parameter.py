@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _core
+from .. import _creation as creation
 from .._core import Tensor
 
 
@@ -16,10 +16,10 @@ class Parameter(Tensor):
         requires_grad: whether autograd tracks it. Default: True.
     """
 
-    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
-        if data is None:
-            data = _core.empty(0)
-        return Tensor._make_subclass(cls, data, requires_grad)
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        super().__init__(creation.empty(0) if data is None else data)
+        if requires_grad:
+            self.requires_grad_(True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         if id(self) in memo:
@@ -31,9 +31,6 @@ class Parameter(Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _rebuild_parameter, (self.detach(), self.requires_grad)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + Tensor.__repr__(self.detach() if type(self) is not Tensor else self)
-
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool) -> Parameter:
     return Parameter(data, requires_grad)
@@ -44,12 +41,9 @@ class Buffer(Tensor):
 
     persistent: bool
 
-    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
-        if data is None:
-            data = _core.empty(0)
-        buffer = Tensor._make_subclass(cls, data, False)
-        buffer.persistent = persistent
-        return buffer
+    def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
+        super().__init__(creation.empty(0) if data is None else data)
+        self.persistent = persistent
 
 
 class UninitializedParameter(Parameter):
@@ -57,12 +51,12 @@ class UninitializedParameter(Parameter):
 
     cls_to_become = Parameter
 
-    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
-        return Tensor._make_subclass(cls, _core.empty(0, dtype=dtype, device=device), requires_grad)
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(creation.empty(0, dtype=dtype, device=device), requires_grad)
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Gives the parameter memory of this shape (not initialised) and makes it a plain `Parameter`."""
-        self.data = _core.empty(tuple(shape), dtype=dtype or self.dtype, device=device or self.device)
+        self.data = creation.empty(tuple(shape), dtype=dtype or self.dtype, device=device or self.device)
         self.__class__ = self.cls_to_become
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UninitializedParameter:
@@ -80,10 +74,11 @@ class UninitializedParameter(Parameter):
 class UninitializedBuffer(Tensor):
     """A buffer whose shape is not known until its module has seen a batch."""
 
-    def __new__(
-        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
-    ) -> UninitializedBuffer:
-        return Tensor._make_subclass(cls, _core.empty(0, dtype=dtype, device=device), requires_grad)
+    def __init__(
+        self, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
+    ) -> None:
+        super().__init__(creation.empty(0, dtype=dtype, device=device))
+        self.persistent = persistent
 
 
 def is_lazy(param: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 
 __all__ = [
@@ -150,7 +151,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, 0 elsewhere."""
-    return _core.where((input >= -lambd) & (input <= lambd), _core.zeros_like(input), input)
+    return _core.where((input >= -lambd) & (input <= lambd), creation.zeros_like(input), input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -181,7 +182,7 @@ def rrelu(
 ) -> Tensor:
     """Leaky ReLU with slopes from U(lower, upper), drawn per element, in training; their mean otherwise."""
     if training:
-        slope = _core.rand(tuple(input.shape), dtype=input.dtype, device=input.device) * (upper - lower) + lower
+        slope = creation.rand(tuple(input.shape), dtype=input.dtype, device=input.device) * (upper - lower) + lower
         result = _core.where(input >= 0, input, input * slope)
     else:
         result = _core.leaky_relu(input.clone() if inplace else input, (lower + upper) / 2)
@@ -228,13 +229,13 @@ def gumbel_softmax(
     logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
     """A differentiable sample of a categorical distribution (Jang et al. 2017); hard: one-hot forward."""
-    uniform = _core.rand(tuple(logits.shape), dtype=logits.dtype, device=logits.device).clamp(1e-20)
+    uniform = creation.rand(tuple(logits.shape), dtype=logits.dtype, device=logits.device).clamp(1e-20)
     gumbel = -(-uniform.log()).clamp(1e-20).log()
     soft = _core.softmax((logits + gumbel) / tau, dim)
     if not hard:
         return soft
     index = soft.argmax(dim, keepdim=True)
-    return _core.zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
+    return creation.zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
 
 
 def maxout(input: Tensor, pool_size: int, dim: int = 1) -> Tensor:

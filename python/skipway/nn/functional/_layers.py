@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
+from ...autograd import no_grad
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "linear", "bilinear", "max_pool1d",
@@ -145,7 +147,7 @@ def max_unpool2d(
         h, w = ((input.shape[i - 2] - 1) * step[i] - 2 * pad[i] + kernel[i] for i in range(2))
     else:
         h, w = tuple(output_size)[-2:]
-    flat = _core.zeros((*input.shape[:-2], h * w), dtype=input.dtype, device=input.device)
+    flat = creation.zeros((*input.shape[:-2], h * w), dtype=input.dtype, device=input.device)
     return flat.scatter(-1, indices.flatten(-2), input.flatten(-2)).reshape(*input.shape[:-2], h, w)
 
 
@@ -234,7 +236,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
         raise _core.ShapeError(
             f"rms_norm: expected input whose last dimensions are {shape}, got {tuple(input.shape)}"
         )
-    eps = _core.finfo(input.dtype).eps if eps is None else eps
+    eps = creation.finfo(input.dtype).eps if eps is None else eps
     wide = input.float() if input.dtype == _core.bfloat16 else input
     mean = (wide * wide).mean(tuple(range(-len(shape), 0)), keepdim=True)
     result = (wide * _core.rsqrt(mean + eps)).to(input.dtype)
@@ -293,10 +295,10 @@ def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
     if not training or p == 0:
         return input
     alpha = -1.7580993408473766  # -scale * alpha of SELU
-    keep = _core.rand((*input.shape[:2], *(1 for _ in input.shape[2:])), device=input.device) >= p
+    keep = creation.rand((*input.shape[:2], *(1 for _ in input.shape[2:])), device=input.device) >= p
     a = ((1 - p) * (1 + p * alpha * alpha)) ** -0.5 if p < 1 else 0.0
     mask = keep.to(input.dtype)
-    result = (_core.where(keep, input, _core.zeros_like(input)) + alpha * (1 - mask)) * a - a * alpha * p
+    result = (_core.where(keep, input, creation.zeros_like(input)) + alpha * (1 - mask)) * a - a * alpha * p
     return _dropped(result, input, inplace)
 
 
@@ -313,9 +315,9 @@ def embedding(
     if scale_grad_by_freq:
         raise ValueError("embedding: scale_grad_by_freq is not supported")
     if max_norm is not None:
-        with _core.no_grad():
+        with no_grad():
             norms = weight.norm(norm_type, 1, keepdim=True)
-            used = _core.zeros(weight.shape[0], dtype=_core.bool)
+            used = creation.zeros(weight.shape[0], dtype=_core.bool)
             used[input.flatten()] = True
             scale = (max_norm / (norms + 1e-7)).clamp(max=1.0)
             weight.copy_(_core.where(used.unsqueeze(1) & (norms > max_norm), weight * scale, weight))
@@ -350,7 +352,7 @@ def scaled_dot_product_attention(
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = _core.matmul(query, key.transpose(-2, -1)) * factor
     if is_causal:
-        attn_mask = _core.ones((query.shape[-2], key.shape[-2]), dtype=_core.bool).tril()
+        attn_mask = creation.ones((query.shape[-2], key.shape[-2]), dtype=_core.bool).tril()
     if attn_mask is not None:
         if attn_mask.dtype == _core.bool:
             scores = scores.masked_fill(~attn_mask, float("-inf"))

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 
 __all__ = [
@@ -184,8 +185,8 @@ def kl_div(
         loss = target.exp() * (target - input)
     else:
         positive = target > 0
-        log = _core.where(positive, target, _core.ones_like(target)).log()
-        loss = _core.where(positive, target * log, _core.zeros_like(target)) - target * input
+        log = _core.where(positive, target, creation.ones_like(target)).log()
+        loss = _core.where(positive, target * log, creation.zeros_like(target)) - target * input
     if reduction == "batchmean":
         return loss.sum() / input.shape[0] if input.dim() > 0 else loss.sum()
     return _reduce("kl_div", loss, reduction)
@@ -204,9 +205,9 @@ def poisson_nll_loss(
     """exp(input) - target * input (log_input), or input - target * log(input + eps)."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
-        large = _core.where(target > 1, target, _core.ones_like(target))
+        large = _core.where(target > 1, target, creation.ones_like(target))
         stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
-        loss = loss + _core.where(target > 1, stirling, _core.zeros_like(target))
+        loss = loss + _core.where(target > 1, stirling, creation.zeros_like(target))
     return _reduce("poisson_nll_loss", loss, _reduction(reduction, size_average, reduce))
 
 
@@ -215,7 +216,7 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log var + (input - target)^2 / var) / 2, with var at least eps (the clamp has no gradient)."""
     if not isinstance(var, Tensor):
-        var = _core.full_like(input, var)
+        var = creation.full_like(input, var)
     if var.dim() == input.dim() - 1:
         var = var.unsqueeze(-1)
     if bool((var < 0).any()):
@@ -236,7 +237,7 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """input where target is 1, max(0, margin - input) where it is -1."""
-    zero = _core.zeros_like(input)
+    zero = creation.zeros_like(input)
     far = _core.where(target != 1, (margin - input).clamp(min=0), zero)
     loss = far + _core.where(target != -1, input, zero)
     return _reduce("hinge_embedding_loss", loss, _reduction(reduction, size_average, reduce))
@@ -296,7 +297,7 @@ def cosine_embedding_loss(
     eps = 1e-12
     norms = ((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)
     cos = (input1 * input2).sum(-1) / norms.sqrt()
-    zero = _core.zeros_like(cos)
+    zero = creation.zeros_like(cos)
     loss = _core.where(target == 1, 1 - cos, zero) + _core.where(target == -1, (cos - margin).clamp(min=0), zero)
     return _reduce("cosine_embedding_loss", loss, _reduction(reduction, size_average, reduce))
 
@@ -318,7 +319,7 @@ def multi_margin_loss(
     gap = gap if p == 1 else gap * gap
     if weight is not None:
         gap = gap * weight[at].unsqueeze(1)
-    others = _core.ones_like(rows.detach()).scatter(1, column, 0.0)
+    others = creation.ones_like(rows.detach()).scatter(1, column, 0.0)
     loss = (gap * others).sum(1) / rows.shape[1]
     loss = loss.squeeze(0) if input.dim() == 1 else loss
     return _reduce("multi_margin_loss", loss, _reduction(reduction, size_average, reduce))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 
 __all__ = [
@@ -44,7 +45,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         dim = input.dim() - 1 - i
         if before or after:
             index = _source_index(mode, input.shape[dim], before, after)
-            input = input.index_select(dim, _core.tensor(index, device=input.device))
+            input = input.index_select(dim, creation.tensor(index, device=input.device))
     return input
 
 
@@ -93,9 +94,9 @@ def _resize_dim(input: Tensor, dim: int, taps: Taps) -> Tensor:
     shape[dim] = -1
     result: Tensor | None = None
     for index, weights in taps:
-        part = input.index_select(dim, _core.tensor(index, device=input.device))
+        part = input.index_select(dim, creation.tensor(index, device=input.device))
         if weights:
-            part = part * _core.tensor(weights, dtype=input.dtype, device=input.device).reshape(shape)
+            part = part * creation.tensor(weights, dtype=input.dtype, device=input.device).reshape(shape)
         result = part if result is None else result + part
     assert result is not None
     return result

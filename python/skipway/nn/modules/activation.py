@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 from .. import functional as F
 from .. import init
@@ -202,7 +203,7 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
-        self.weight: Any = Parameter(_core.empty(num_parameters, device=device, dtype=dtype))
+        self.weight: Any = Parameter(creation.empty(num_parameters, device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -438,16 +439,16 @@ class MultiheadAttention(Module):
         self.v_proj_weight: Any
         self.in_proj_bias: Any
         if self._qkv_same_embed_dim:
-            self.in_proj_weight = Parameter(_core.empty((3 * embed_dim, embed_dim), **like))
+            self.in_proj_weight = Parameter(creation.empty((3 * embed_dim, embed_dim), **like))
             for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
                 self.register_parameter(name, None)
         else:
-            self.q_proj_weight = Parameter(_core.empty((embed_dim, embed_dim), **like))
-            self.k_proj_weight = Parameter(_core.empty((embed_dim, self.kdim), **like))
-            self.v_proj_weight = Parameter(_core.empty((embed_dim, self.vdim), **like))
+            self.q_proj_weight = Parameter(creation.empty((embed_dim, embed_dim), **like))
+            self.k_proj_weight = Parameter(creation.empty((embed_dim, self.kdim), **like))
+            self.v_proj_weight = Parameter(creation.empty((embed_dim, self.vdim), **like))
             self.register_parameter("in_proj_weight", None)
         if bias:
-            self.in_proj_bias = Parameter(_core.empty(3 * embed_dim, **like))
+            self.in_proj_bias = Parameter(creation.empty(3 * embed_dim, **like))
         else:
             self.register_parameter("in_proj_bias", None)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, device=device, dtype=dtype)

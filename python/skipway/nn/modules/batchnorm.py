@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 from .. import functional as F
 from .. import init
@@ -42,8 +43,8 @@ class _NormBase(Module):
         self.weight: Any
         self.bias: Any
         if affine:
-            self.weight = Parameter(_core.empty(num_features, device=device, dtype=dtype))
-            self.bias = Parameter(_core.empty(num_features, device=device, dtype=dtype))
+            self.weight = Parameter(creation.empty(num_features, device=device, dtype=dtype))
+            self.bias = Parameter(creation.empty(num_features, device=device, dtype=dtype))
         else:
             self.register_parameter("weight", None)
             self.register_parameter("bias", None)
@@ -51,9 +52,9 @@ class _NormBase(Module):
         self.running_var: Any
         self.num_batches_tracked: Any
         if track_running_stats:
-            self.register_buffer("running_mean", _core.zeros(num_features, device=device, dtype=dtype))
-            self.register_buffer("running_var", _core.ones(num_features, device=device, dtype=dtype))
-            self.register_buffer("num_batches_tracked", _core.zeros((), dtype=_core.int64, device=device))
+            self.register_buffer("running_mean", creation.zeros(num_features, device=device, dtype=dtype))
+            self.register_buffer("running_var", creation.ones(num_features, device=device, dtype=dtype))
+            self.register_buffer("num_batches_tracked", creation.zeros((), dtype=_core.int64, device=device))
         else:
             self.register_buffer("running_mean", None)
             self.register_buffer("running_var", None)
@@ -215,7 +216,7 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
             self.running_var = UninitializedBuffer(device=device, dtype=dtype)
-            self.num_batches_tracked = _core.zeros((), dtype=_core.int64, device=device)
+            self.num_batches_tracked = creation.zeros((), dtype=_core.int64, device=device)
 
     def reset_parameters(self) -> None:
         if not self.has_uninitialized_params() and self.num_features != 0:
@@ -232,8 +233,8 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
             self.bias.materialize((self.num_features,))
         if self.track_running_stats:
             like = {"device": self.running_mean.device, "dtype": self.running_mean.dtype}
-            self.running_mean = _core.zeros(self.num_features, **like)
-            self.running_var = _core.ones(self.num_features, **like)
+            self.running_mean = creation.zeros(self.num_features, **like)
+            self.running_var = creation.ones(self.num_features, **like)
         self.reset_parameters()
 
 

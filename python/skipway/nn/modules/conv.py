@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 from .. import functional as F
 from .. import init
@@ -76,9 +77,9 @@ class _ConvNd(Module):
         else:
             self._reversed_padding_repeated_twice = _reverse_repeat_tuple(padding, 2)
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.weight: Any = Parameter(_core.empty((first, second // groups, *kernel_size), device=device, dtype=dtype))
+        self.weight: Any = Parameter(creation.empty((first, second // groups, *kernel_size), device=device, dtype=dtype))
         if bias:
-            self.bias: Any = Parameter(_core.empty(out_channels, device=device, dtype=dtype))
+            self.bias: Any = Parameter(creation.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
+from ...autograd import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter, UninitializedParameter
@@ -36,9 +37,9 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        self.weight: Any = Parameter(_core.empty((out_features, in_features), device=device, dtype=dtype))
+        self.weight: Any = Parameter(creation.empty((out_features, in_features), device=device, dtype=dtype))
         if bias:
-            self.bias: Any = Parameter(_core.empty(out_features, device=device, dtype=dtype))
+            self.bias: Any = Parameter(creation.empty(out_features, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -76,9 +77,9 @@ class Bilinear(Module):
         self.in2_features = in2_features
         self.out_features = out_features
         shape = (out_features, in1_features, in2_features)
-        self.weight: Any = Parameter(_core.empty(shape, device=device, dtype=dtype))
+        self.weight: Any = Parameter(creation.empty(shape, device=device, dtype=dtype))
         if bias:
-            self.bias: Any = Parameter(_core.empty(out_features, device=device, dtype=dtype))
+            self.bias: Any = Parameter(creation.empty(out_features, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -119,7 +120,7 @@ class LazyLinear(LazyModuleMixin, Linear):
     def initialize_parameters(self, input: Tensor) -> None:
         """Makes the weight, now that the number of features is known."""
         if self.has_uninitialized_params():
-            with _core.no_grad():
+            with no_grad():
                 self.in_features = input.shape[-1]
                 self.weight.materialize((self.out_features, self.in_features))
                 if self.bias is not None:

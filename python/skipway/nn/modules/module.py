@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
+from ...autograd import no_grad
 from ...utils.hooks import RemovableHandle
 from ..parameter import Buffer, Parameter, is_lazy
 from ._errors import locate
@@ -406,13 +408,13 @@ class Module:
             if set_to_none:
                 param.grad = None
             else:
-                param.grad = _core.zeros_like(param.grad)
+                param.grad = creation.zeros_like(param.grad)
 
     def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
         if recurse:
             for module in self.children():
                 module._apply(fn)
-        with _core.no_grad():
+        with no_grad():
             for param in self._parameters.values():
                 if param is None:
                     continue
@@ -452,7 +454,7 @@ class Module:
 
     def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
         """Gives all parameters and buffers new, uninitialised memory on a device."""
-        return self._apply(lambda t: _core.empty_like(t, device=device), recurse=recurse)
+        return self._apply(lambda t: creation.empty_like(t, device=device), recurse=recurse)
 
     def type(self: M, dst_type: Any) -> M:
         """Casts all parameters and buffers to a dtype."""
@@ -649,7 +651,7 @@ class Module:
     def _load_member(self, name: str, member: Tensor, value: Any, key: str, assign: bool) -> str | None:
         if not isinstance(value, Tensor):
             try:
-                value = _core.as_tensor(value)
+                value = creation.as_tensor(value)
             except Exception:
                 return f'While copying the parameter named "{key}", expected a tensor, got {type(value).__name__}.'
         if is_lazy(member):
@@ -661,7 +663,7 @@ class Module:
                 f"size mismatch for {key}: the checkpoint has shape {tuple(value.shape)}, "
                 f"the current model has shape {tuple(member.shape)}."
             )
-        with _core.no_grad():
+        with no_grad():
             if assign:
                 if isinstance(member, Parameter) and not isinstance(value, Parameter):
                     value = Parameter(value, member.requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
-from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
 from .. import functional as F
 from .. import init
@@ -36,11 +36,11 @@ class LayerNorm(Module):
         self.weight: Any
         self.bias: Any
         if elementwise_affine:
-            self.weight = Parameter(_core.empty(self.normalized_shape, device=device, dtype=dtype))
+            self.weight = Parameter(creation.empty(self.normalized_shape, device=device, dtype=dtype))
         else:
             self.register_parameter("weight", None)
         if elementwise_affine and bias:
-            self.bias = Parameter(_core.empty(self.normalized_shape, device=device, dtype=dtype))
+            self.bias = Parameter(creation.empty(self.normalized_shape, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -79,7 +79,7 @@ class RMSNorm(Module):
         self.elementwise_affine = elementwise_affine
         self.weight: Any
         if elementwise_affine:
-            self.weight = Parameter(_core.empty(self.normalized_shape, device=device, dtype=dtype))
+            self.weight = Parameter(creation.empty(self.normalized_shape, device=device, dtype=dtype))
         else:
             self.register_parameter("weight", None)
         self.reset_parameters()
@@ -122,8 +122,8 @@ class GroupNorm(Module):
         self.weight: Any
         self.bias: Any
         if affine:
-            self.weight = Parameter(_core.empty(num_channels, device=device, dtype=dtype))
-            self.bias = Parameter(_core.empty(num_channels, device=device, dtype=dtype))
+            self.weight = Parameter(creation.empty(num_channels, device=device, dtype=dtype))
+            self.bias = Parameter(creation.empty(num_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("weight", None)
             self.register_parameter("bias", None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import _core
+from ... import _creation as creation
 from ..._core import Tensor
+from ...autograd import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
@@ -47,7 +49,7 @@ class Embedding(Module):
         self.scale_grad_by_freq = scale_grad_by_freq
         self.sparse = sparse
         if _weight is None:
-            table = _core.empty((num_embeddings, embedding_dim), device=device, dtype=dtype)
+            table = creation.empty((num_embeddings, embedding_dim), device=device, dtype=dtype)
             self.weight: Any = Parameter(table, requires_grad=not _freeze)
             self.reset_parameters()
         else:
@@ -62,7 +64,7 @@ class Embedding(Module):
         """Standard normal; the row `padding_idx` is 0."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            with _core.no_grad():
+            with no_grad():
                 self.weight[self.padding_idx].fill_(0)
 
     def forward(self, input: Tensor) -> Tensor:

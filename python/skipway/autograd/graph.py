@@ -1,0 +1,3 @@
+"""Types of the graph."""
+
+from .._core import Node as Node

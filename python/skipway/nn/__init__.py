@@ -1,0 +1,13 @@
+"""Layers, networks and losses, with PyTorch's names, arguments, defaults and state_dict keys."""
+
+from . import functional as functional
+from . import init as init
+from . import modules as modules
+from . import parallel as parallel
+from . import utils as utils
+from .modules import *  # noqa: F403
+from .parallel import DataParallel as DataParallel
+from .parameter import Buffer as Buffer
+from .parameter import Parameter as Parameter
+from .parameter import UninitializedBuffer as UninitializedBuffer
+from .parameter import UninitializedParameter as UninitializedParameter
