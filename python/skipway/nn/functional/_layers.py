@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import _core
 from ... import _creation as creation
+from ..._amp_state import narrow_inputs
 from ..._core import Tensor
 from ...autograd import no_grad
 
@@ -22,12 +23,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-conv1d = _core.conv1d
-conv2d = _core.conv2d
-conv3d = _core.conv3d
-conv_transpose1d = _core.conv_transpose1d
-conv_transpose2d = _core.conv_transpose2d
-linear = _core.linear
+conv1d = narrow_inputs(_core.conv1d)
+conv2d = narrow_inputs(_core.conv2d)
+conv3d = narrow_inputs(_core.conv3d)
+conv_transpose1d = narrow_inputs(_core.conv_transpose1d)
+conv_transpose2d = narrow_inputs(_core.conv_transpose2d)
+linear = narrow_inputs(_core.linear)
 avg_pool1d = _core.avg_pool1d
 avg_pool2d = _core.avg_pool2d
 avg_pool3d = _core.avg_pool3d

@@ -1,0 +1,393 @@
+"""What `Tensor` has beyond the C++ core: methods that compose others, conversion, copying, printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from . import _creation as creation
+from . import autograd as _autograd
+from ._core import Tensor
+from ._repr import tensor_repr
+
+
+class Size(tuple):
+    """The sizes of a tensor: a tuple that knows its product."""
+
+    def numel(self) -> int:
+        """The number of elements."""
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __getitem__(self, index: Any) -> Any:
+        item = super().__getitem__(index)
+        return Size(item) if isinstance(index, slice) else item
+
+    def __add__(self, other: Any) -> Any:
+        return Size(super().__add__(tuple(other)))
+
+    def __repr__(self) -> str:
+        return f"skipway.Size([{', '.join(map(str, self))}])"
+
+
+class _MemoryFormat(str):
+    """contiguous_format, channels_last, channels_last_3d or preserve_format."""
+
+    def __repr__(self) -> str:
+        return "skipway." + self
+
+
+contiguous_format = _MemoryFormat("contiguous_format")
+channels_last = _MemoryFormat("channels_last")
+channels_last_3d = _MemoryFormat("channels_last_3d")
+preserve_format = _MemoryFormat("preserve_format")
+strided = _MemoryFormat("strided")
+
+_core_init = Tensor.__init__
+_HALF = "float16 is not supported on the CPU; use bfloat16"
+
+
+class _Missing:
+    """A dtype that PyTorch has and skipway has not: using it is an error that says what to use."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name = name
+        self.instead = instead
+
+    @property
+    def dtype(self) -> Any:
+        raise TypeError(f"{self.name} is not supported on the CPU; use {self.instead}")
+
+    is_floating_point = dtype
+    itemsize = dtype
+
+    def __repr__(self) -> str:
+        return f"skipway.{self.name} (not supported)"
+
+
+half = float16 = _Missing("float16", "bfloat16")
+complex64 = cfloat = _Missing("complex64", "two float tensors")
+complex128 = cdouble = _Missing("complex128", "two float tensors")
+int8 = _Missing("int8", "int32")
+short = int16 = _Missing("int16", "int32")
+
+
+def _init(self: Tensor, *data: Any, device: Any = None, dtype: Any = None, requires_grad: bool = False) -> None:
+    """Tensor(): empty. Tensor(2, 3): that size, values undefined. Tensor(data): float32 of nested sequences or an array.
+
+    Tensor(other): the same memory without history.
+    """
+    if len(data) == 1 and isinstance(data[0], Tensor):
+        source = data[0]
+    elif len(data) == 1 and not isinstance(data[0], (int, np.integer, Size)):
+        source = creation.tensor(data[0], dtype=dtype or creation.get_default_dtype())
+    else:
+        sizes = data[0] if len(data) == 1 and isinstance(data[0], Size) else data if data else (0,)
+        source = creation.empty(*sizes) if not isinstance(sizes, Size) else creation.empty(tuple(sizes))
+    _core_init(self, source if device is None else source.to(device))
+
+
+def _as_dtype(dtype: Any) -> Any:
+    if isinstance(dtype, _Missing):
+        raise TypeError(f"{dtype.name} is not supported on the CPU; use {dtype.instead}")
+    return creation.as_dtype(dtype)
+
+
+def _is_device(x: Any) -> bool:
+    return isinstance(x, (str, _core.device)) or (isinstance(x, int) and not isinstance(x, bool))
+
+
+def _to(
+    self: Tensor,
+    *args: Any,
+    device: Any = None,
+    dtype: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """to(device), to(dtype), to(device, dtype) or to(other): the tensor itself if nothing changes, else a copy."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            device, dtype = arg.device, arg.dtype
+        elif isinstance(arg, (_core.dtype, _Missing)) or arg in (float, int, bool) or isinstance(arg, type):
+            dtype = arg
+        elif _is_device(arg):
+            device = arg
+        elif arg is not None and not isinstance(arg, bool):
+            raise TypeError(f"to: expected a device, a dtype or a tensor, got {type(arg).__name__}")
+    if device is not None:
+        _check_device("to", device)
+    result = self if dtype is None else self._to(_as_dtype(dtype))
+    if memory_format is not None and memory_format is not preserve_format:
+        result = result.contiguous(memory_format=memory_format)
+    return result.clone() if copy and result is self else result
+
+
+def _check_device(op: str, device: Any) -> None:
+    d = device if isinstance(device, _core.device) else _core.device(device)
+    if d.type != "cpu":
+        raise _core.DeviceError(f"{op}: {d} is not available: this build of skipway runs on the CPU only")
+
+
+def _caster(dtype: Any) -> Callable[..., Tensor]:
+    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+        return self._to(dtype)
+
+    cast.__doc__ = f"The tensor as {dtype.name}."
+    return cast
+
+
+def _half(self: Tensor, memory_format: Any = None) -> Tensor:
+    """A TypeError: float16 does not exist on the CPU."""
+    raise TypeError(f"half: {_HALF}")
+
+
+def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor in CPU memory: itself."""
+    return self
+
+
+def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """A DeviceError where there is no CUDA device."""
+    _check_device("cuda", "cuda" if device is None else device)
+    return self
+
+
+_TYPE_NAMES = {
+    "float32": "FloatTensor", "float64": "DoubleTensor", "bfloat16": "BFloat16Tensor", "int64": "LongTensor",
+    "int32": "IntTensor", "uint8": "ByteTensor", "bool": "BoolTensor",
+}  # fmt: skip
+
+
+def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """type(): the name of the tensor's type. type(dtype): the tensor cast to a dtype, a type or a type's name."""
+    if dtype is None:
+        return "skipway." + _TYPE_NAMES[self.dtype.name]
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "_tensor_type", None)
+    if name is not None:
+        short = name.rpartition(".")[2]
+        found = [d for d, n in _TYPE_NAMES.items() if n == short]
+        if not found:
+            raise TypeError(f"type: expected one of {sorted(_TYPE_NAMES.values())}, got {name!r}")
+        return self._to(getattr(_core, found[0]))
+    return self._to(_as_dtype(dtype))
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor cast to the other's dtype."""
+    return self._to(other.dtype)
+
+
+def _backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Adds the gradient of this tensor to the `.grad` of the leaves it depends on."""
+    if not self.requires_grad:
+        raise RuntimeError("backward: the tensor does not require grad and does not have a grad_fn")
+    _autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+def _is_contiguous(self: Tensor, memory_format: Any = contiguous_format) -> bool:
+    """Whether memory is dense and in order: row-major, or with channels last."""
+    return self._is_channels_last() if "channels_last" in str(memory_format) else self._is_contiguous()
+
+
+def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError("deepcopy: only tensors that no op made can be copied deeply; call detach() first")
+    result = self.detach().clone()
+    if type(self) is not Tensor:
+        made = type(self).__new__(type(self))
+        _core_init(made, result)
+        made.__dict__.update(self.__dict__)
+        result = made
+    if self.requires_grad:
+        result.requires_grad_(True)
+    if self.grad is not None:
+        result.grad = self.grad.detach().clone()
+    memo[id(self)] = result
+    return result
+
+
+def _copy(self: Tensor) -> Tensor:
+    result = type(self).__new__(type(self))
+    _core_init(result, self)
+    if type(self) is not Tensor:
+        result.__dict__.update(self.__dict__)
+    return result.requires_grad_(True) if self.requires_grad and self.is_leaf else result
+
+
+def _reduce_ex(self: Tensor, protocol: Any) -> Any:
+    array = self.detach().numpy()
+    return _rebuild, (array, self.requires_grad and self.is_leaf)
+
+
+def _rebuild(array: np.ndarray, requires_grad: bool) -> Tensor:
+    t = _core.from_numpy(np.array(array, order="K") if not array.flags.writeable else array)
+    return t.requires_grad_(True) if requires_grad else t
+
+
+def _format(self: Tensor, spec: str) -> str:
+    if self.dim() == 0:
+        return format(self.item(), spec)
+    if spec:
+        raise TypeError(f"format: a tensor of shape {tuple(self.shape)} takes no format specification, got {spec!r}")
+    return repr(self)
+
+
+def _iterate(self: Tensor) -> Iterator[Tensor]:
+    if self.dim() == 0:
+        raise TypeError("iter: a 0-dimensional tensor cannot be iterated over")
+    return iter(self.unbind(0))
+
+
+def _reversed(self: Tensor) -> Tensor:
+    return self.flip(0) if self.dim() > 0 else self
+
+
+def _ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """NumPy scalars and arrays on the left of an operator: the operator of the tensor is used."""
+    names = {
+        "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "true_divide": "__rtruediv__",
+        "divide": "__rtruediv__", "floor_divide": "__rfloordiv__", "power": "__rpow__", "remainder": "__rmod__",
+        "equal": "__eq__", "not_equal": "__ne__", "less": "__gt__", "less_equal": "__ge__", "greater": "__lt__",
+        "greater_equal": "__le__", "matmul": "__rmatmul__",
+    }  # fmt: skip
+    name = names.get(ufunc.__name__)
+    left = inputs[0]
+    if method == "__call__" and name and len(inputs) == 2 and inputs[1] is self and not kwargs:
+        if isinstance(left, np.generic):
+            left = left.item()
+        elif isinstance(left, np.ndarray):
+            left = creation.as_tensor(left)
+        return getattr(self, name)(left)
+    arrays = [t.numpy() if isinstance(t, Tensor) else t for t in inputs]
+    return getattr(ufunc, method)(*arrays, **kwargs)
+
+
+def _new(op: str, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def method(self: Tensor, *size: Any, **options: Any) -> Tensor:
+        options["dtype"] = options.get("dtype") or self.dtype
+        return make(*size, **options)
+
+    method.__name__ = op
+    method.__doc__ = f"`{op[4:]}` with this tensor's dtype and device unless others are given."
+    return method
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data` and this tensor's dtype unless another is given."""
+    return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+
+
+def _resize_(self: Tensor, *size: Any) -> Tensor:
+    """Changes the shape in place; elements are kept in order as far as they go, new ones are undefined."""
+    shape = creation._size("resize_", size)
+    with _autograd.no_grad():
+        made = creation.empty(shape, dtype=self.dtype)
+        n = min(self.numel(), made.numel())
+        if n:
+            made.reshape(-1)[:n].copy_(self.detach().reshape(-1)[:n])
+        self.data = made
+    return self
+
+
+def _apply_(self: Tensor, f: Callable[[float], float]) -> Tensor:
+    """Replaces each element by f(element). Slow; for tests."""
+    values = [f(x) for x in self.detach().reshape(-1).tolist()]
+    return self.copy_(creation.tensor(values, dtype=self.dtype).reshape(tuple(self.shape)))
+
+
+def _set_attributes() -> None:
+    put: dict[str, Any] = {
+        "__init__": _init, "__repr__": tensor_repr, "__str__": tensor_repr, "__format__": _format,
+        "__deepcopy__": _deepcopy, "__copy__": _copy, "__reduce_ex__": _reduce_ex, "__reversed__": _reversed,
+        "__array_ufunc__": _ufunc, "__array_priority__": 1000, "__hash__": object.__hash__,
+        "to": _to, "half": _half, "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
+        "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
+        "apply_": _apply_, "nelement": Tensor.numel,
+        "grad_fn": property(lambda self: self._grad_fn(), doc="The op that made the tensor, or None."),
+        "is_cpu": property(lambda self: not self.is_cuda),
+        "is_sparse": property(lambda self: False),
+        "is_quantized": property(lambda self: False),
+        "is_mps": property(lambda self: False),
+        "layout": property(lambda self: strided),
+        "itemsize": property(lambda self: self.dtype.itemsize),
+        "nbytes": property(lambda self: self.numel() * self.dtype.itemsize),
+        "is_pinned": lambda self: False,
+        "is_same_size": lambda self, other: tuple(self.shape) == tuple(other.shape),
+        "pin_memory": lambda self, device=None: self,
+        "share_memory_": lambda self: self,
+        "get_device": lambda self: -1,
+        "is_shared": lambda self: False,
+        "is_signed": lambda self: self.dtype.is_signed,
+        "is_inference": lambda self: False,
+        "__cuda_array_interface__": property(_no_cuda_array),
+        "new": lambda self, *size: creation.empty(*size, dtype=self.dtype) if size else creation.empty(0, dtype=self.dtype),
+        "new_full": _new_full,
+    }  # fmt: skip
+    for name, dtype in (
+        ("float", "float32"), ("double", "float64"), ("bfloat16", "bfloat16"), ("long", "int64"), ("int", "int32"),
+        ("byte", "uint8"), ("bool", "bool"),
+    ):  # fmt: skip
+        put[name] = _caster(getattr(_core, dtype))
+    for name, make in (
+        ("new_zeros", creation.zeros), ("new_ones", creation.ones), ("new_empty", creation.empty),
+    ):  # fmt: skip
+        put[name] = _new(name, make)
+    for name, value in put.items():
+        setattr(Tensor, name, value)
+    if not hasattr(Tensor, "__iter__"):
+        setattr(Tensor, "__iter__", _iterate)  # noqa: B010
+
+
+def _no_cuda_array(self: Tensor) -> Any:
+    raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
+
+
+def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+    """`full` with this tensor's dtype unless another is given."""
+    return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, **options)
+
+
+def _typed(name: str, dtype: Any) -> type:
+    """FloatTensor and the like: constructors whose instances are tensors of one dtype."""
+
+    class Meta(type):
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, Tensor) and instance.dtype is dtype
+
+        def __call__(cls, *data: Any, device: Any = None) -> Tensor:
+            if not data:
+                return creation.empty(0, dtype=dtype)
+            if len(data) == 1 and not isinstance(data[0], (int, np.integer, Size)):
+                return creation.tensor(data[0], dtype=dtype, device=device)
+            return creation.empty(*data, dtype=dtype, device=device)
+
+    made = Meta(name, (), {"_tensor_type": "skipway." + name, "dtype": dtype})
+    made.__doc__ = f"{name}(2, 3): that size, values undefined. {name}(data): {dtype.name} of nested sequences or an array."
+    return made
+
+
+FloatTensor = _typed("FloatTensor", _core.float32)
+DoubleTensor = _typed("DoubleTensor", _core.float64)
+BFloat16Tensor = _typed("BFloat16Tensor", _core.bfloat16)
+LongTensor = _typed("LongTensor", _core.int64)
+IntTensor = _typed("IntTensor", _core.int32)
+ByteTensor = _typed("ByteTensor", _core.uint8)
+BoolTensor = _typed("BoolTensor", _core.bool)
+
+_core._set_size_type(Size)
+_set_attributes()

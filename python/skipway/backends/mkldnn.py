@@ -1,0 +1,8 @@
+"""oneDNN is not used."""
+
+enabled: bool = False
+
+
+def is_available() -> bool:
+    """False."""
+    return False

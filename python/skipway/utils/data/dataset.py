@@ -1,0 +1,3 @@
+"""The same as `skipway.data.dataset`."""
+
+from ...data.dataset import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The same as `skipway.data.sampler`."""
+
+from ...data.sampler import *  # noqa: F403
