@@ -53,7 +53,14 @@ _LAZY_MODULES = {
     "amp", "backends", "cli", "cuda", "data", "distributed", "hub", "io", "jit", "lab", "linalg", "models",
     "multiprocessing", "testing", "train", "version",
 }  # fmt: skip
-_LAZY_NAMES = {"save": "io", "load": "io", "LoadError": "io", "fuse": "fuse", "autocast": "amp", "softmax": "nn.functional"}
+_LAZY_NAMES = {
+    "save": "io",
+    "load": "io",
+    "LoadError": "io",
+    "fuse": "fuse",
+    "autocast": "amp",
+    "softmax": "nn.functional",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -70,9 +70,7 @@ def _to_array(op: str, data: Any, dtype: Any) -> np.ndarray:
         what = type(leaf).__name__ if array.dtype == object else array.dtype
         raise TypeError(f"{op}: expected numbers, got {what}")
     if dtype is None and not isinstance(leaf, (np.ndarray, np.generic, Tensor)):
-        if array.dtype.kind == "f":
-            dtype = get_default_dtype()
-        elif array.size == 0:
+        if array.dtype.kind == "f" or array.size == 0:
             dtype = get_default_dtype()
         elif array.dtype.kind == "u":
             raise ValueError(f"{op}: an integer does not fit into 64 bits")
@@ -321,7 +319,9 @@ def linspace(
     if steps < 0:
         raise ValueError(f"linspace: expected steps of at least 0, got {steps}")
     values = np.linspace(_number(start), _number(end), steps)
-    return _finish(_into("linspace", out, tensor(values, dtype=dtype or get_default_dtype(), device=device)), requires_grad)
+    return _finish(
+        _into("linspace", out, tensor(values, dtype=dtype or get_default_dtype(), device=device)), requires_grad
+    )
 
 
 def logspace(
@@ -340,7 +340,9 @@ def logspace(
     if steps < 0:
         raise ValueError(f"logspace: expected steps of at least 0, got {steps}")
     values = float(base) ** np.linspace(_number(start), _number(end), steps)
-    return _finish(_into("logspace", out, tensor(values, dtype=dtype or get_default_dtype(), device=device)), requires_grad)
+    return _finish(
+        _into("logspace", out, tensor(values, dtype=dtype or get_default_dtype(), device=device)), requires_grad
+    )
 
 
 def eye(

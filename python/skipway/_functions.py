@@ -42,9 +42,7 @@ def is_inference_mode_enabled() -> bool:
     return not _core.is_grad_enabled()
 
 
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether |input - other| <= atol + rtol * |other| everywhere."""
     return bool(_core.isclose(input, other, rtol, atol, equal_nan).all())
 
@@ -106,7 +104,7 @@ def _einsum_terms(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[
         raise ValueError(f"einsum: the equation {equation!r} has {len(inputs)} operands, got {len(operands)}")
     terms = []
     widest = 0
-    for term, t in zip(inputs, operands):
+    for term, t in zip(inputs, operands, strict=False):
         named = term.replace("...", "")
         if not named.isalpha() and named:
             raise ValueError(f"einsum: expected letters in {equation!r}, got {term!r}")
@@ -142,7 +140,7 @@ def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], keep: set[str]
     """One pair as a batched matrix product."""
     size: dict[str, int] = {}
     for t, labels in ((a, la), (b, lb)):
-        for label, n in zip(labels, t.shape):
+        for label, n in zip(labels, t.shape, strict=False):
             if size.setdefault(label, n) == 1:
                 size[label] = n
             elif n not in (1, size[label]):

@@ -287,7 +287,9 @@ def _new(op: str, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def _new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor with a copy of `data` and this tensor's dtype unless another is given."""
     return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
@@ -357,7 +359,9 @@ def _no_cuda_array(self: Tensor) -> Any:
     raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
 
 
-def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+def _new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any
+) -> Tensor:
     """`full` with this tensor's dtype unless another is given."""
     return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, **options)
 
@@ -377,7 +381,9 @@ def _typed(name: str, dtype: Any) -> type:
             return creation.empty(*data, dtype=dtype, device=device)
 
     made = Meta(name, (), {"_tensor_type": "skipway." + name, "dtype": dtype})
-    made.__doc__ = f"{name}(2, 3): that size, values undefined. {name}(data): {dtype.name} of nested sequences or an array."
+    made.__doc__ = (
+        f"{name}(2, 3): that size, values undefined. {name}(data): {dtype.name} of nested sequences or an array."
+    )
     return made
 
 

@@ -11,9 +11,7 @@ from . import _creation as creation
 from ._core import Tensor
 
 
-def vector_norm(
-    x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
+def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """(sum |x|^ord)^(1/ord)."""
     x = x if dtype is None else x.to(dtype)
     return _core.norm(x, ord, dim, keepdim)

@@ -29,7 +29,7 @@ def _seeds(op: str, outputs: Sequence[Tensor], grads: Any) -> list[Tensor]:
     if len(given) != len(outputs):
         raise ValueError(f"{op}: expected a gradient for each of {len(outputs)} tensors, got {len(given)}")
     seeds = []
-    for t, g in zip(outputs, given):
+    for t, g in zip(outputs, given, strict=False):
         if g is None:
             if t.numel() != 1:
                 raise RuntimeError(
@@ -83,7 +83,7 @@ def grad(
             raise RuntimeError("grad: one of the inputs does not require grad")
     found = _core._grad(tops, wanted, _seeds("grad", tops, grad_outputs), bool(retain_graph), create_graph)
     result = []
-    for t, g in zip(wanted, found):
+    for t, g in zip(wanted, found, strict=False):
         if g is None and materialize_grads:
             g = _core.empty(tuple(t.shape), dtype=t.dtype, device=t.device).zero_()
         if g is None and not allow_unused:

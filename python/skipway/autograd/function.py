@@ -33,7 +33,7 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What `save_for_backward` got."""
-        for t, version in zip(self._saved, self._versions):
+        for t, version in zip(self._saved, self._versions, strict=False):
             if t is not None and t._version != version:
                 raise RuntimeError(
                     f"saved_tensors: a tensor of shape {tuple(t.shape)} that was saved for backward was changed in place "
@@ -113,7 +113,7 @@ class Function:
         if record:
             tracked = [
                 i
-                for i, (o, g) in enumerate(zip(outputs, given))
+                for i, (o, g) in enumerate(zip(outputs, given, strict=False))
                 if isinstance(o, Tensor) and o.is_floating_point() and id(g) not in ctx._not_differentiable
             ]
             if tracked:
@@ -137,7 +137,7 @@ class Function:
     ) -> None:
         def run(*grads: Tensor | None) -> tuple[Any, ...]:
             full: list[Any] = [None] * len(ctx._shapes)
-            for i, grad in zip(tracked, grads):
+            for i, grad in zip(tracked, grads, strict=False):
                 full[i] = grad
             if ctx._materialize:
                 for i, known in enumerate(ctx._shapes):

@@ -141,14 +141,16 @@ class Optimizer:
             raise ValueError(
                 f"loaded state dict has a different number of parameter groups: {len(saved)}, expected {len(groups)}"
             )
-        for i, (mine, theirs) in enumerate(zip(groups, saved)):
+        for i, (mine, theirs) in enumerate(zip(groups, saved, strict=False)):
             if len(mine["params"]) != len(theirs["params"]):
                 raise ValueError(
                     f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group {i}: "
                     f"{len(theirs['params'])} parameters, expected {len(mine['params'])}"
                 )
         by_number = {
-            n: p for mine, theirs in zip(groups, saved) for n, p in zip(theirs["params"], mine["params"])
+            n: p
+            for mine, theirs in zip(groups, saved, strict=False)
+            for n, p in zip(theirs["params"], mine["params"], strict=False)
         }
         state: defaultdict[Any, Any] = defaultdict(dict)
         for key, value in state_dict["state"].items():
@@ -157,7 +159,7 @@ class Optimizer:
         self.state = state
         self.param_groups = [
             {**{k: v for k, v in theirs.items() if k != "params"}, "params": mine["params"]}
-            for mine, theirs in zip(groups, saved)
+            for mine, theirs in zip(groups, saved, strict=False)
         ]
         for group in self.param_groups:
             for name, default in self.defaults.items():
@@ -208,7 +210,7 @@ def check(name: str, value: Any, ok: bool) -> None:
 def states_like(params: list[Tensor], states: list[dict[str, Any]], name: str, value: float = 0.0) -> list[Tensor]:
     """state[name] of each parameter; made where it is missing: the parameter's shape, float32 for bfloat16."""
     result = []
-    for p, state in zip(params, states):
+    for p, state in zip(params, states, strict=False):
         t = state.get(name)
         if t is None:
             dtype = _core.float32 if p.dtype == _core.bfloat16 else p.dtype

@@ -64,5 +64,5 @@ class SGD(Optimizer):
             maximize=group["maximize"],
         )
         if momentum:
-            for state, buffer in zip(states, buffers):
+            for state, buffer in zip(states, buffers, strict=False):
                 state["momentum_buffer"] = buffer

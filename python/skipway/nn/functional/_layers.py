@@ -1,4 +1,7 @@
-"""Convolution, linear maps, pooling, normalization, dropout, embedding, padding, attention."""
+"""Convolution, linear maps, pooling, normalization, dropout, embedding, attention.
+
+Most are functions of the core, which documents them: `help(F.batch_norm)`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from ..._core import Tensor
 from ...autograd import no_grad
 
 __all__ = [
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "linear", "bilinear", "max_pool1d",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear", "max_pool1d",
     "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
-    "max_unpool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
     "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lp_pool1d",
     "lp_pool2d", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "normalize", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
@@ -28,6 +31,7 @@ conv2d = narrow_inputs(_core.conv2d)
 conv3d = narrow_inputs(_core.conv3d)
 conv_transpose1d = narrow_inputs(_core.conv_transpose1d)
 conv_transpose2d = narrow_inputs(_core.conv_transpose2d)
+conv_transpose3d = narrow_inputs(_core.conv_transpose3d)
 linear = narrow_inputs(_core.linear)
 avg_pool1d = _core.avg_pool1d
 avg_pool2d = _core.avg_pool2d
@@ -35,10 +39,29 @@ avg_pool3d = _core.avg_pool3d
 adaptive_avg_pool1d = _core.adaptive_avg_pool1d
 adaptive_avg_pool2d = _core.adaptive_avg_pool2d
 adaptive_avg_pool3d = _core.adaptive_avg_pool3d
+adaptive_max_pool1d = _core.adaptive_max_pool1d
+adaptive_max_pool2d = _core.adaptive_max_pool2d
+adaptive_max_pool3d = _core.adaptive_max_pool3d
+max_pool1d = _core.max_pool1d
+max_pool2d = _core.max_pool2d
+max_pool3d = _core.max_pool3d
+max_unpool1d = _core.max_unpool1d
+max_unpool2d = _core.max_unpool2d
+max_unpool3d = _core.max_unpool3d
+batch_norm = _core.batch_norm
+instance_norm = _core.instance_norm
 layer_norm = _core.layer_norm
 group_norm = _core.group_norm
-one_hot = _core.one_hot
+rms_norm = _core.rms_norm
+local_response_norm = _core.local_response_norm
+dropout = _core.dropout
+dropout1d = _core.dropout1d
+dropout2d = _core.dropout2d
+dropout3d = _core.dropout3d
+alpha_dropout = _core.alpha_dropout
+feature_alpha_dropout = _core.feature_alpha_dropout
 residual_add = _core.residual_add
+one_hot = _core.one_hot
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -52,47 +75,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     mixed = linear(input1, weight.permute(0, 2, 1).reshape(out * in2, in1)).reshape(*input1.shape[:-1], out, in2)
     result = (mixed * input2.unsqueeze(-2)).sum(-1)
     return result if bias is None else result + bias
-
-
-
-
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum over windows of (N, C, L) or (C, L) input; NaN wins."""
-    return _core.max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum over windows of (N, C, H, W) or (C, H, W) input; NaN wins."""
-    return _core.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum over windows of (N, C, D, H, W) or (C, D, H, W) input; NaN wins."""
-    return _core.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool1d_with_indices(
@@ -138,169 +120,28 @@ def _pair(x: Any) -> tuple[int, int]:
     return (x, x) if isinstance(x, int) else (x[0], x[-1])
 
 
-def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Tensor:
-    """Puts maxima back where `max_pool2d(..., return_indices=True)` found them, zeros elsewhere."""
-    kernel, pad = _pair(kernel_size), _pair(padding)
-    step = kernel if stride is None else _pair(stride)
-    if output_size is None:
-        h, w = ((input.shape[i - 2] - 1) * step[i] - 2 * pad[i] + kernel[i] for i in range(2))
-    else:
-        h, w = tuple(output_size)[-2:]
-    flat = creation.zeros((*input.shape[:-2], h * w), dtype=input.dtype, device=input.device)
-    return flat.scatter(-1, indices.flatten(-2), input.flatten(-2)).reshape(*input.shape[:-2], h, w)
-
-
-def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Max pooling of (N, C, L) or (C, L) input to a length of `output_size`."""
-    return _core.adaptive_max_pool1d(input, output_size, return_indices)
-
-
-def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Max pooling of (N, C, H, W) or (C, H, W) input to `output_size`; None keeps that size."""
-    return _core.adaptive_max_pool2d(input, output_size, return_indices)
-
-
-def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W) input to `output_size`; None keeps that size."""
-    return _core.adaptive_max_pool3d(input, output_size, return_indices)
-
-
 def _finish_lp(mean: Tensor, norm_type: float, count: int) -> Tensor:
     total = mean * count
     return (_core.sign(total) * _core.relu(_core.abs(total))).pow(1.0 / norm_type)
 
 
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, L) input."""
     count = kernel_size if isinstance(kernel_size, int) else kernel_size[0]
     mean = avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return _finish_lp(mean, norm_type, count)
 
 
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, H, W) input."""
     height, width = _pair(kernel_size)
     mean = avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return _finish_lp(mean, norm_type, height * width)
 
 
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    residual: Tensor | None = None,
-    activation: str | None = None,
-) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias per channel (dim 1) (Ioffe and Szegedy 2015).
-
-    In training, mean and biased variance come from the batch, and the running statistics move by `momentum` towards
-    the mean and the unbiased variance; otherwise the running statistics are used. Beyond PyTorch: `residual`, of the
-    input's shape, is added and `activation` applied in the same pass.
-    """
-    return _core.batch_norm(
-        input, running_mean, running_var, weight, bias, training, momentum, eps, residual=residual, activation=activation
-    )
-
-
-def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """`batch_norm` of each sample by itself (Ulyanov et al. 2016)."""
-    return _core.instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
-    )
-
-
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimensions; eps None is the dtype's epsilon."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if tuple(input.shape)[-len(shape) :] != shape:
-        raise _core.ShapeError(
-            f"rms_norm: expected input whose last dimensions are {shape}, got {tuple(input.shape)}"
-        )
-    eps = creation.finfo(input.dtype).eps if eps is None else eps
-    wide = input.float() if input.dtype == _core.bfloat16 else input
-    mean = (wide * wide).mean(tuple(range(-len(shape), 0)), keepdim=True)
-    result = (wide * _core.rsqrt(mean + eps)).to(input.dtype)
-    return result if weight is None else result * weight
-
-
-def local_response_norm(
-    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Tensor:
-    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al. 2012)."""
-    if input.dim() < 3:
-        raise _core.ShapeError(f"local_response_norm: expected 3D or higher input, got {tuple(input.shape)}")
-    n, c = input.shape[:2]
-    rows = (input * input).reshape(n, c, -1).transpose(1, 2)
-    padded = _core.pad(rows, (size // 2, (size - 1) // 2))
-    mean = avg_pool1d(padded, size, 1).transpose(1, 2).reshape(*input.shape)
-    return input / (mean * alpha + k).pow(beta)
-
-
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """x / max(||x||_p, eps) along `dim`."""
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
-
-
-def _dropped(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(result) if inplace and result is not input else result
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeroes elements with probability p and scales the others by 1 / (1 - p) (Srivastava et al. 2014)."""
-    return _dropped(_core.dropout(input, p, training), input, inplace)
-
-
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeroes whole channels of (N, C, L) or (C, L) input."""
-    return _dropped(_core.dropout1d(input, p, training), input, inplace)
-
-
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeroes whole channels of (N, C, H, W) or (C, H, W) input."""
-    return _dropped(_core.dropout2d(input, p, training), input, inplace)
-
-
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) input."""
-    return _dropped(_core.dropout3d(input, p, training), input, inplace)
-
-
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout that keeps the mean and variance of SELU networks (Klambauer et al. 2017)."""
-    return _dropped(_core.alpha_dropout(input, p, training), input, inplace)
-
-
-def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """`alpha_dropout` of whole channels (dims 0 and 1)."""
-    if not training or p == 0:
-        return input
-    alpha = -1.7580993408473766  # -scale * alpha of SELU
-    keep = creation.rand((*input.shape[:2], *(1 for _ in input.shape[2:])), device=input.device) >= p
-    a = ((1 - p) * (1 + p * alpha * alpha)) ** -0.5 if p < 1 else 0.0
-    mask = keep.to(input.dtype)
-    result = (_core.where(keep, input, creation.zeros_like(input)) + alpha * (1 - mask)) * a - a * alpha * p
-    return _dropped(result, input, inplace)
 
 
 def embedding(
@@ -355,8 +196,5 @@ def scaled_dot_product_attention(
     if is_causal:
         attn_mask = creation.ones((query.shape[-2], key.shape[-2]), dtype=_core.bool).tril()
     if attn_mask is not None:
-        if attn_mask.dtype == _core.bool:
-            scores = scores.masked_fill(~attn_mask, float("-inf"))
-        else:
-            scores = scores + attn_mask
+        scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == _core.bool else scores + attn_mask
     return _core.matmul(dropout(_core.softmax(scores, -1), dropout_p, dropout_p > 0), value)

@@ -1,4 +1,7 @@
-"""Losses. reduction is "mean", "sum" or "none"; `size_average` and `reduce` are its former spelling."""
+"""Losses. reduction is "mean", "sum" or "none"; `size_average` and `reduce` are its former spelling.
+
+Most are functions of the core, which documents them: `help(F.cross_entropy)`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from ... import _core
 from ... import _creation as creation
+from ..._amp_state import widen_inputs
 from ..._core import Tensor
 
 __all__ = [
@@ -15,6 +19,19 @@ __all__ = [
     "soft_margin_loss", "multilabel_soft_margin_loss", "margin_ranking_loss", "cosine_embedding_loss",
     "multi_margin_loss", "triplet_margin_loss",
 ]  # fmt: skip
+
+cross_entropy = widen_inputs(_core.cross_entropy)
+nll_loss = widen_inputs(_core.nll_loss)
+mse_loss = widen_inputs(_core.mse_loss)
+l1_loss = widen_inputs(_core.l1_loss)
+smooth_l1_loss = widen_inputs(_core.smooth_l1_loss)
+huber_loss = widen_inputs(_core.huber_loss)
+binary_cross_entropy = widen_inputs(_core.binary_cross_entropy)
+binary_cross_entropy_with_logits = widen_inputs(_core.binary_cross_entropy_with_logits)
+kl_div = widen_inputs(_core.kl_div)
+poisson_nll_loss = widen_inputs(_core.poisson_nll_loss)
+hinge_embedding_loss = widen_inputs(_core.hinge_embedding_loss)
+soft_margin_loss = widen_inputs(_core.soft_margin_loss)
 
 
 def _legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
@@ -37,180 +54,6 @@ def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{name}: expected reduction to be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
-def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """-log softmax(input)[target].
-
-    input: (N, C), (N, C, ...) or (C,) logits. target: class indices of the shape without C, or class probabilities of
-    the input's shape. The mean over indices divides by the sum of the targets' weights, ignored rows left out.
-    """
-    reduction = _reduction(reduction, size_average, reduce)
-    return _core.cross_entropy(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-    )
-
-
-def nll_loss(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """-input[target]; input: (N, C), (N, C, ...) or (C,) log-probabilities; target: class indices."""
-    reduction = _reduction(reduction, size_average, reduce)
-    return _core.nll_loss(input, target, weight=weight, ignore_index=ignore_index, reduction=reduction)
-
-
-def _weighted(loss: Any, name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    if weight is None:
-        return loss(input, target, reduction=reduction)
-    return _reduce(name, loss(input, target, reduction="none") * weight, reduction)
-
-
-def mse_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-) -> Tensor:
-    """(input - target)^2. Shapes must be the same: (n, 1) against (n,) is an error, not an n x n comparison."""
-    reduction = _reduction(reduction, size_average, reduce)
-    return _weighted(_core.mse_loss, "mse_loss", input, target, weight, reduction)
-
-
-def l1_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-) -> Tensor:
-    """|input - target|; shapes must be the same."""
-    reduction = _reduction(reduction, size_average, reduce)
-    return _weighted(_core.l1_loss, "l1_loss", input, target, weight, reduction)
-
-
-def smooth_l1_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    beta: float = 1.0,
-) -> Tensor:
-    """(x - y)^2 / (2 beta) where |x - y| < beta, |x - y| - beta / 2 elsewhere; shapes must be the same."""
-    return _core.smooth_l1_loss(
-        input, target, reduction=_reduction(reduction, size_average, reduce), beta=beta
-    )
-
-
-def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
-) -> Tensor:
-    """(x - y)^2 / 2 where |x - y| < delta, delta * (|x - y| - delta / 2) elsewhere; shapes must be the same."""
-    if weight is None:
-        return _core.huber_loss(input, target, reduction=reduction, delta=delta)
-    return _reduce("huber_loss", _core.huber_loss(input, target, reduction="none", delta=delta) * weight, reduction)
-
-
-def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
-    if tuple(input.shape) != tuple(target.shape):
-        raise _core.ShapeError(
-            f"{name}: expected a target of the input's shape {tuple(input.shape)}, got {tuple(target.shape)}"
-        )
-
-
-def binary_cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """-(y log p + (1 - y) log(1 - p)) of probabilities p; logarithms are at least -100."""
-    _same_shape("binary_cross_entropy", input, target)
-    floor = -100.0
-    loss = -(target * input.log().clamp(min=floor) + (1 - target) * (1 - input).log().clamp(min=floor))
-    if weight is not None:
-        loss = loss * weight
-    return _reduce("binary_cross_entropy", loss, _reduction(reduction, size_average, reduce))
-
-
-def binary_cross_entropy_with_logits(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    pos_weight: Tensor | None = None,
-) -> Tensor:
-    """Binary cross entropy of logits, without overflow."""
-    return _core.binary_cross_entropy_with_logits(
-        input, target, weight=weight, reduction=_reduction(reduction, size_average, reduce), pos_weight=pos_weight
-    )
-
-
-def kl_div(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    log_target: bool = False,
-) -> Tensor:
-    """target * (log target - input), input being log-probabilities; "batchmean" divides the sum by the batch size."""
-    reduction = _reduction(reduction, size_average, reduce)
-    if log_target:
-        loss = target.exp() * (target - input)
-    else:
-        positive = target > 0
-        log = _core.where(positive, target, creation.ones_like(target)).log()
-        loss = _core.where(positive, target * log, creation.zeros_like(target)) - target * input
-    if reduction == "batchmean":
-        return loss.sum() / input.shape[0] if input.dim() > 0 else loss.sum()
-    return _reduce("kl_div", loss, reduction)
-
-
-def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    size_average: bool | None = None,
-    eps: float = 1e-8,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """exp(input) - target * input (log_input), or input - target * log(input + eps)."""
-    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
-    if full:
-        large = _core.where(target > 1, target, creation.ones_like(target))
-        stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
-        loss = loss + _core.where(target > 1, stirling, creation.zeros_like(target))
-    return _reduce("poisson_nll_loss", loss, _reduction(reduction, size_average, reduce))
-
-
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -226,33 +69,6 @@ def gaussian_nll_loss(
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return _reduce("gaussian_nll_loss", loss, reduction)
-
-
-def hinge_embedding_loss(
-    input: Tensor,
-    target: Tensor,
-    margin: float = 1.0,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """input where target is 1, max(0, margin - input) where it is -1."""
-    zero = creation.zeros_like(input)
-    far = _core.where(target != 1, (margin - input).clamp(min=0), zero)
-    loss = far + _core.where(target != -1, input, zero)
-    return _reduce("hinge_embedding_loss", loss, _reduction(reduction, size_average, reduce))
-
-
-def soft_margin_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """log(1 + exp(-target * input))."""
-    loss = -_core.logsigmoid(target * input)
-    return _reduce("soft_margin_loss", loss, _reduction(reduction, size_average, reduce))
 
 
 def multilabel_soft_margin_loss(

@@ -79,12 +79,12 @@ def _taps(mode: str, size: int, out: int, scale: float, align_corners: bool) -> 
         at = _positions(size, out, scale, align_corners, False)
         low = [math.floor(x) for x in at]
         return [
-            ([min(max(i + k, 0), size - 1) for i in low], [_cubic(x - (i + k)) for x, i in zip(at, low)])
+            ([min(max(i + k, 0), size - 1) for i in low], [_cubic(x - (i + k)) for x, i in zip(at, low, strict=False)])
             for k in (-1, 0, 1, 2)
         ]
     at = _positions(size, out, scale, align_corners, True)
     low = [min(int(x), size - 1) for x in at]
-    part = [x - i for x, i in zip(at, low)]
+    part = [x - i for x, i in zip(at, low, strict=False)]
     return [(low, [1 - p for p in part]), ([min(i + 1, size - 1) for i in low], part)]
 
 
@@ -119,7 +119,7 @@ def _output_size(input: Tensor, size: Any, scale_factor: Any) -> tuple[list[int]
         factors = [float(f) for f in scale_factor]
     if len(factors) != dims:
         raise _core.ShapeError(f"interpolate: expected {dims} scale factors, got {tuple(factors)}")
-    return [math.floor(s * f) for s, f in zip(input.shape[2:], factors)], factors
+    return [math.floor(s * f) for s, f in zip(input.shape[2:], factors, strict=False)], factors
 
 
 def interpolate(

@@ -1,10 +1,11 @@
 """All layers."""
 
 from .activation import CELU as CELU
-from .activation import CReLU as CReLU
 from .activation import ELU as ELU
 from .activation import GELU as GELU
 from .activation import GLU as GLU
+from .activation import SELU as SELU
+from .activation import CReLU as CReLU
 from .activation import Hardshrink as Hardshrink
 from .activation import Hardsigmoid as Hardsigmoid
 from .activation import Hardswish as Hardswish
@@ -16,12 +17,11 @@ from .activation import Maxout as Maxout
 from .activation import Mish as Mish
 from .activation import MultiheadAttention as MultiheadAttention
 from .activation import PReLU as PReLU
-from .activation import RReLU as RReLU
 from .activation import ReLU as ReLU
 from .activation import ReLU6 as ReLU6
-from .activation import SELU as SELU
-from .activation import SiLU as SiLU
+from .activation import RReLU as RReLU
 from .activation import Sigmoid as Sigmoid
+from .activation import SiLU as SiLU
 from .activation import Softmax as Softmax
 from .activation import Softmax2d as Softmax2d
 from .activation import Softmin as Softmin
@@ -81,8 +81,8 @@ from .loss import HingeEmbeddingLoss as HingeEmbeddingLoss
 from .loss import HuberLoss as HuberLoss
 from .loss import KLDivLoss as KLDivLoss
 from .loss import L1Loss as L1Loss
-from .loss import MSELoss as MSELoss
 from .loss import MarginRankingLoss as MarginRankingLoss
+from .loss import MSELoss as MSELoss
 from .loss import MultiLabelSoftMarginLoss as MultiLabelSoftMarginLoss
 from .loss import MultiMarginLoss as MultiMarginLoss
 from .loss import NLLLoss as NLLLoss
@@ -131,10 +131,10 @@ from .pooling import MaxPool3d as MaxPool3d
 from .pooling import MaxUnpool2d as MaxUnpool2d
 from .residual import Residual as Residual
 from .rnn import GRU as GRU
-from .rnn import GRUCell as GRUCell
 from .rnn import LSTM as LSTM
-from .rnn import LSTMCell as LSTMCell
 from .rnn import RNN as RNN
+from .rnn import GRUCell as GRUCell
+from .rnn import LSTMCell as LSTMCell
 from .rnn import RNNBase as RNNBase
 from .rnn import RNNCell as RNNCell
 from .rnn import RNNCellBase as RNNCellBase

@@ -50,7 +50,7 @@ class BackwardWatcher:
             return args
         watched = _as_tuple(_Watch.apply(self._leaving, *(args[i] for i in self.input_places)))
         result = list(args)
-        for i, t in zip(self.input_places, watched):
+        for i, t in zip(self.input_places, watched, strict=False):
             result[i] = t
         return tuple(result)
 
@@ -64,13 +64,13 @@ class BackwardWatcher:
         if not isinstance(result, (tuple, list)):
             return watched[0]
         changed = list(outputs)
-        for i, t in zip(places, watched):
+        for i, t in zip(places, watched, strict=False):
             changed[i] = t
         return type(result)(changed)
 
     def _spread(self, grads: Iterable[Any], places: list[int], n: int) -> tuple[Any, ...]:
         full: list[Any] = [None] * n
-        for i, grad in zip(places, grads):
+        for i, grad in zip(places, grads, strict=False):
             full[i] = grad
         return tuple(full)
 

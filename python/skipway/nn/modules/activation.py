@@ -197,9 +197,7 @@ class CELU(_Alpha):
 class PReLU(Module):
     """x where x > 0, weight * x elsewhere; one learned weight, or one per channel (He et al. 2015)."""
 
-    def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
-    ) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init

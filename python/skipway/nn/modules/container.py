@@ -357,7 +357,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default`."""
-        return self[key] if key in self else default
+        return self.get(key, default)
 
     def pop(self, key: str) -> Any:
         """Removes and returns one."""

@@ -69,7 +69,7 @@ class _ConvNd(Module):
         if isinstance(padding, str):
             around = [0, 0] * len(kernel_size)
             if padding == "same":
-                for i, (d, k) in enumerate(zip(dilation, kernel_size)):
+                for i, (d, k) in enumerate(zip(dilation, kernel_size, strict=False)):
                     total = d * (k - 1)
                     at = 2 * (len(kernel_size) - 1 - i)
                     around[at], around[at + 1] = total // 2, total - total // 2
@@ -77,7 +77,9 @@ class _ConvNd(Module):
         else:
             self._reversed_padding_repeated_twice = _reverse_repeat_tuple(padding, 2)
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.weight: Any = Parameter(creation.empty((first, second // groups, *kernel_size), device=device, dtype=dtype))
+        self.weight: Any = Parameter(
+            creation.empty((first, second // groups, *kernel_size), device=device, dtype=dtype)
+        )
         if bias:
             self.bias: Any = Parameter(creation.empty(out_channels, device=device, dtype=dtype))
         else:

@@ -13,7 +13,12 @@ def DataParallel(module: Module, device_ids: Any = None, output_device: Any = No
 
 
 def data_parallel(
-    module: Module, inputs: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0, module_kwargs: Any = None
+    module: Module,
+    inputs: Any,
+    device_ids: Any = None,
+    output_device: Any = None,
+    dim: int = 0,
+    module_kwargs: Any = None,
 ) -> Any:
     """Calls `module`: there is one device."""
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)

@@ -69,7 +69,7 @@ class LRScheduler:
 
     def get_lr(self) -> list[float]:
         """The rates of `last_epoch`, one per group."""
-        return [self._lr(group, base) for group, base in zip(self.optimizer.param_groups, self.base_lrs)]
+        return [self._lr(group, base) for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False)]
 
     def step(self, epoch: Any = None) -> None:
         """Goes on to the next epoch."""
@@ -95,7 +95,7 @@ class LRScheduler:
         self._set(values)
 
     def _set(self, values: list[float]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, values):
+        for group, lr in zip(self.optimizer.param_groups, values, strict=False):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 

@@ -22,7 +22,7 @@ def _prepare_momentum(optimizer: Optimizer, base: list[float], top: list[float],
     if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
         raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
     if last_epoch == -1:
-        for high, low, group in zip(top, base, optimizer.param_groups):
+        for high, low, group in zip(top, base, optimizer.param_groups, strict=False):
             _set_momentum(group, high)
             group["max_momentum"] = high
             group["base_momentum"] = low
@@ -55,7 +55,7 @@ class CyclicLR(LRScheduler):
             raise ValueError(f"mode {mode!r} is invalid and scale_fn is None")
         base_lrs = per_group("base_lr", optimizer, base_lr)
         if last_epoch == -1:
-            for lr, group in zip(base_lrs, optimizer.param_groups):
+            for lr, group in zip(base_lrs, optimizer.param_groups, strict=False):
                 group["lr"] = lr
         self.max_lrs = per_group("max_lr", optimizer, max_lr)
         up = float(step_size_up)
@@ -88,9 +88,11 @@ class CyclicLR(LRScheduler):
         height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
         at = cycle if self.scale_mode == "cycle" else self.last_epoch
         if self.cycle_momentum:
-            for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
+            for group, low, high in zip(
+                self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=False
+            ):
                 _set_momentum(group, high - (high - low) * height * self.scale_fn(at))
-        return [b + (m - b) * height * self.scale_fn(at) for b, m in zip(self.base_lrs, self.max_lrs)]
+        return [b + (m - b) * height * self.scale_fn(at) for b, m in zip(self.base_lrs, self.max_lrs, strict=False)]
 
     def state_dict(self) -> dict[str, Any]:
         """As `LRScheduler.state_dict`; of scale_fn, only a callable object keeps its attributes."""
@@ -195,7 +197,7 @@ class OneCycleLR(LRScheduler):
         self._anneal_func_type = anneal_strategy
         self._schedule_phases = self._phases(total_steps, pct_start, three_phase)
         if last_epoch == -1:
-            for group, top in zip(optimizer.param_groups, per_group("max_lr", optimizer, max_lr)):
+            for group, top in zip(optimizer.param_groups, per_group("max_lr", optimizer, max_lr), strict=False):
                 group["initial_lr"] = top / div_factor
                 group["max_lr"] = top
                 group["min_lr"] = group["initial_lr"] / final_div_factor

@@ -23,7 +23,7 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas)]
+        return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=False)]
 
     def state_dict(self) -> dict[str, Any]:
         """As `LRScheduler.state_dict`; of the functions, only callable objects keep their attributes."""
@@ -37,7 +37,7 @@ class LambdaLR(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes what `state_dict` returned; functions stay as they are."""
         self.__dict__.update({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
-        for f, state in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
+        for f, state in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=False):
             if state is not None:
                 f.__dict__.update(state)
 
@@ -47,7 +47,11 @@ class MultiplicativeLR(LambdaLR):
 
     def get_lr(self) -> list[float]:
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        return rates if self._is_initial else [lr * f(self.last_epoch) for lr, f in zip(rates, self.lr_lambdas)]
+        return (
+            rates
+            if self._is_initial
+            else [lr * f(self.last_epoch) for lr, f in zip(rates, self.lr_lambdas, strict=False)]
+        )
 
 
 class StepLR(LRScheduler):
@@ -163,9 +167,7 @@ class ExponentialLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """lr = base * (1 - t / total_iters)^power, 0 from epoch total_iters on."""
 
-    def __init__(
-        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         self.total_iters = total_iters
         self.power = power
         super().__init__(optimizer, last_epoch)

@@ -89,7 +89,7 @@ class ReduceLROnPlateau(LRScheduler):
             if self.default_min_lr is None:
                 raise RuntimeError(f"the optimizer has {len(groups)} parameter groups, but min_lr was a list for fewer")
             self.min_lrs = [self.default_min_lr] * len(groups)
-        for group, least in zip(groups, self.min_lrs):
+        for group, least in zip(groups, self.min_lrs, strict=False):
             old = float(group["lr"])
             new = max(old * self.factor, least)
             if old - new > self.eps:
