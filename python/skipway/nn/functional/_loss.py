@@ -12,12 +12,13 @@ from ... import _core
 from ... import _creation as creation
 from ..._amp_state import widen_inputs
 from ..._core import Tensor
+from ._layers import pairwise_distance
 
 __all__ = [
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
     "soft_margin_loss", "multilabel_soft_margin_loss", "margin_ranking_loss", "cosine_embedding_loss",
-    "multi_margin_loss", "triplet_margin_loss",
+    "multi_margin_loss", "multilabel_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 cross_entropy = widen_inputs(_core.cross_entropy)
@@ -154,11 +155,48 @@ def triplet_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin); swap: the nearer of the two ways to the negative."""
-    from ._layers import pairwise_distance
+    return triplet_margin_with_distance_loss(
+        anchor,
+        positive,
+        negative,
+        distance_function=lambda a, b: pairwise_distance(a, b, p, eps),
+        margin=margin,
+        swap=swap,
+        reduction=_reduction(reduction, size_average, reduce),
+    )
 
-    near = pairwise_distance(anchor, positive, p, eps)
-    far = pairwise_distance(anchor, negative, p, eps)
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Any = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """`triplet_margin_loss` with a distance of one's own."""
+    distance = pairwise_distance if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
-        far = _core.minimum(far, pairwise_distance(positive, negative, p, eps))
-    loss = (near - far + margin).clamp(min=0)
-    return _reduce("triplet_margin_loss", loss, _reduction(reduction, size_average, reduce))
+        far = _core.minimum(far, distance(positive, negative))
+    return _reduce("triplet_margin_loss", (near - far + margin).clamp(min=0), reduction)
+
+
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """sum over targets y and other classes i of max(0, 1 - (x[y] - x[i])) / C; a target of -1 ends the list."""
+    rows, labels = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
+    listed = ((labels < 0).long().cumsum(1) == 0).to(rows.dtype)
+    safe = labels.clamp(min=0)
+    is_target = creation.zeros_like(rows.detach()).scatter_add(1, safe, listed).clamp(max=1.0)
+    gap = (1 - rows.gather(1, safe).unsqueeze(2) + rows.unsqueeze(1)).clamp(min=0)
+    loss = (gap * listed.unsqueeze(2) * (1 - is_target).unsqueeze(1)).sum((1, 2)) / rows.shape[1]
+    loss = loss.squeeze(0) if input.dim() == 1 else loss
+    return _reduce("multilabel_margin_loss", loss, _reduction(reduction, size_average, reduce))

@@ -12,7 +12,7 @@ from ..._core import Tensor
 
 __all__ = [
     "pad", "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "unfold",
+    "channel_shuffle", "unfold", "fold",
 ]  # fmt: skip
 
 
@@ -233,3 +233,29 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     ]
     result = _core.stack(windows, 2).reshape(n, c * kh * kw, rows * columns)
     return result if batched else result.squeeze(0)
+
+
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """The adjoint of `unfold`: sums columns (N, C * kernel, windows) into an image (N, C, *output_size)."""
+    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
+    height, width = _pair(output_size)
+    columns = input if input.dim() == 3 else input.unsqueeze(0)
+    rows_out = (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1
+    columns_out = (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    n, ck, windows = columns.shape
+    if ck % (kh * kw) != 0 or windows != rows_out * columns_out:
+        raise _core.ShapeError(
+            f"fold: expected (N, C * {kh * kw}, {rows_out * columns_out}) input for output_size {(height, width)}, "
+            f"got {tuple(input.shape)}"
+        )
+    c = ck // (kh * kw)
+    parts = columns.reshape(n, c, kh, kw, rows_out, columns_out)
+    result = creation.zeros((n, c, height + 2 * ph, width + 2 * pw), dtype=input.dtype, device=input.device)
+    for i in range(kh):
+        for j in range(kw):
+            tall, wide = (rows_out - 1) * sh + 1, (columns_out - 1) * sw + 1
+            result[:, :, i * dh : i * dh + tall : sh, j * dw : j * dw + wide : sw] += parts[:, :, i, j]
+    result = result[:, :, ph : ph + height, pw : pw + width]
+    return result if input.dim() == 3 else result.squeeze(0)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections import OrderedDict, namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ... import _core
 from ... import _creation as creation
 from ..._core import Tensor
 from ...autograd import no_grad
-from ...utils.hooks import RemovableHandle
-from ..parameter import Buffer, Parameter, is_lazy
+from ..parameter import Buffer, Parameter
 from ._errors import locate
+from ._module_hooks import call_with_hooks
+from ._module_state import ModuleState
 
 M = TypeVar("M", bound="Module")
-
-
-class _IncompatibleKeys(namedtuple("_IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
-    """What `load_state_dict` did not find, and what it did not need."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return super().__repr__()
-
-    __str__ = __repr__
 
 
 def _addindent(text: str, spaces: int) -> str:
@@ -41,48 +27,7 @@ def _forward_unimplemented(self: Module, *input: Any) -> None:
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
 
-def _with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls `forward` between the module's hooks."""
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if key in module._forward_pre_hooks_with_kwargs:
-            changed = hook(module, args, kwargs)
-            if changed is not None:
-                args, kwargs = changed
-        else:
-            changed = hook(module, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-
-    watcher = None
-    if module._backward_hooks or module._backward_pre_hooks:
-        from ._backward_hooks import BackwardWatcher
-
-        watcher = BackwardWatcher(module, module._backward_hooks.values(), module._backward_pre_hooks.values())
-        args = watcher.watch_inputs(args)
-
-    called: set[int] = set()
-    try:
-        result = module.forward(*args, **kwargs)
-        for key, hook in list(module._forward_hooks.items()):
-            called.add(key)
-            if key in module._forward_hooks_with_kwargs:
-                changed = hook(module, args, kwargs, result)
-            else:
-                changed = hook(module, args, result)
-            if changed is not None:
-                result = changed
-    except Exception:
-        for key, hook in list(module._forward_hooks.items()):
-            if key in module._forward_hooks_always_called and key not in called:
-                if key in module._forward_hooks_with_kwargs:
-                    hook(module, args, kwargs, None)
-                else:
-                    hook(module, args, None)
-        raise
-    return watcher.watch_outputs(result) if watcher is not None else result
-
-
-class Module:
+class Module(ModuleState):
     """The base of every layer and network: owns parameters, buffers and other modules, and can be called.
 
     Assigning a `Parameter`, a `Module` or a registered buffer to an attribute registers it. Calling the module runs
@@ -128,7 +73,7 @@ class Module:
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         try:
             if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
-                return _with_hooks(self, args, kwargs)
+                return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
             locate(error, self)
@@ -306,12 +251,12 @@ class Module:
     # ---- iteration --------------------------------------------------------------------------------------------------
 
     def _named_members(
-        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+        self, get_members_fn: Callable[..., Any], prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
-            for name, member in getattr(module, kind).items():
+            for name, member in get_members_fn(module):
                 if member is None or id(member) in seen:
                     continue
                 if remove_duplicate:
@@ -327,7 +272,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter) pairs."""
-        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
+        yield from self._named_members(lambda m: m._parameters.items(), prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Buffers, each once."""
@@ -338,7 +283,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, buffer) pairs."""
-        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
+        yield from self._named_members(lambda m: m._buffers.items(), prefix, recurse, remove_duplicate)
 
     def children(self) -> Iterator[Module]:
         """Immediate child modules, each once."""
@@ -353,9 +298,9 @@ class Module:
                 seen.add(id(module))
                 yield name, module
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it, each once, parents first."""
-        for _, module in self.named_modules():
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_modules(
@@ -493,219 +438,6 @@ class Module:
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: every op is a compiled kernel already."""
-
-    # ---- hooks ------------------------------------------------------------------------------------------------------
-
-    def _add_hook(self, hooks: Any, hook: Callable[..., Any], prepend: bool, *extra: Any) -> RemovableHandle:
-        handle = RemovableHandle(hooks, extra_dict=list(extra))
-        hooks[handle.id] = hook
-        for flags in extra:
-            flags[handle.id] = True
-        if prepend:
-            hooks.move_to_end(handle.id, last=False)
-        return handle
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """`hook(module, args)` runs before `forward` and may return other arguments."""
-        extra = [self._forward_pre_hooks_with_kwargs] if with_kwargs else []
-        return self._add_hook(self._forward_pre_hooks, hook, prepend, *extra)
-
-    def register_forward_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> RemovableHandle:
-        """`hook(module, args, output)` runs after `forward` and may return another output."""
-        extra = [self._forward_hooks_with_kwargs] if with_kwargs else []
-        extra += [self._forward_hooks_always_called] if always_call else []
-        return self._add_hook(self._forward_hooks, hook, prepend, *extra)
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """`hook(module, grad_output)` runs before the module's backward and may return other gradients."""
-        return self._add_hook(self._backward_pre_hooks, hook, prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """`hook(module, grad_input, grad_output)` runs after the module's backward; may replace `grad_input`."""
-        return self._add_hook(self._backward_hooks, hook, prepend)
-
-    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """The same as `register_full_backward_hook`."""
-        return self.register_full_backward_hook(hook)
-
-    # ---- state ------------------------------------------------------------------------------------------------------
-
-    def get_extra_state(self) -> Any:
-        """Override together with `set_extra_state` to keep more than tensors in `state_dict`."""
-        raise RuntimeError(f"{type(self).__name__}.get_extra_state is not defined")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes what `get_extra_state` returned."""
-        raise RuntimeError(f"{type(self).__name__}.set_extra_state is not defined")
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, prefix, keep_vars)` runs before `state_dict` collects this module."""
-        return self._add_hook(self._state_dict_pre_hooks, hook, False)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, state_dict, prefix, local_metadata)` runs after `state_dict` has collected this module."""
-        return self._add_hook(self._state_dict_hooks, hook, False)
-
-    _register_state_dict_hook = register_state_dict_post_hook
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
-        return self._add_hook(self._load_state_dict_pre_hooks, functools.partial(hook, self), False)
-
-    def _register_load_state_dict_pre_hook(
-        self, hook: Callable[..., Any], with_module: bool = False
-    ) -> RemovableHandle:
-        hook = functools.partial(hook, self) if with_module else hook
-        return self._add_hook(self._load_state_dict_pre_hooks, hook, False)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, incompatible_keys)` runs after loading and may change the two lists in place."""
-        return self._add_hook(self._load_state_dict_post_hooks, hook, False)
-
-    def _has_extra_state(self) -> bool:
-        return type(self).get_extra_state is not Module.get_extra_state
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        for name, param in self._parameters.items():
-            if param is not None:
-                destination[prefix + name] = param if keep_vars else param.detach()
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._non_persistent_buffers_set:
-                destination[prefix + name] = buffer if keep_vars else buffer.detach()
-        if self._has_extra_state():
-            destination[prefix + "_extra_state"] = self.get_extra_state()
-
-    def state_dict(
-        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
-        """Parameters and persistent buffers by dotted name; the tensors share memory with the module's."""
-        if args:
-            destination = args[0]
-            prefix = args[1] if len(args) > 1 else prefix
-            keep_vars = args[2] if len(args) > 2 else keep_vars
-        if destination is None:
-            destination = OrderedDict()
-            destination._metadata = OrderedDict()
-        local_metadata = {"version": self._version}
-        if hasattr(destination, "_metadata"):
-            destination._metadata[prefix[:-1]] = local_metadata
-        for hook in self._state_dict_pre_hooks.values():
-            hook(self, prefix, keep_vars)
-        self._save_to_state_dict(destination, prefix, keep_vars)
-        for name, module in self._modules.items():
-            if module is not None:
-                module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for hook in self._state_dict_hooks.values():
-            changed = hook(self, destination, prefix, local_metadata)
-            if changed is not None:
-                destination = changed
-        return destination
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        for hook in self._load_state_dict_pre_hooks.values():
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        buffers = {k: v for k, v in self._buffers.items() if k not in self._non_persistent_buffers_set}
-        assign = local_metadata.get("assign_to_params_buffers", False)
-        for name, member in itertools.chain(self._parameters.items(), buffers.items()):
-            if member is None:
-                continue
-            key = prefix + name
-            if key not in state_dict:
-                if strict:
-                    missing_keys.append(key)
-                continue
-            problem = self._load_member(name, member, state_dict[key], key, assign)
-            if problem:
-                error_msgs.append(problem)
-        if self._has_extra_state():
-            if prefix + "_extra_state" in state_dict:
-                self.set_extra_state(state_dict[prefix + "_extra_state"])
-            elif strict:
-                missing_keys.append(prefix + "_extra_state")
-        if strict:
-            for key in state_dict:
-                if key.startswith(prefix) and key != prefix + "_extra_state":
-                    first, dot, _ = key[len(prefix) :].partition(".")
-                    known = first in self._modules if dot else first in self._parameters or first in buffers
-                    if not known:
-                        unexpected_keys.append(key)
-
-    def _load_member(self, name: str, member: Tensor, value: Any, key: str, assign: bool) -> str | None:
-        if not isinstance(value, Tensor):
-            try:
-                value = creation.as_tensor(value)
-            except Exception:
-                return f'While copying the parameter named "{key}", expected a tensor, got {type(value).__name__}.'
-        if is_lazy(member):
-            member.materialize(value.shape)
-        if tuple(value.shape) == (1,) and tuple(member.shape) == ():
-            value = value.reshape(())
-        if tuple(value.shape) != tuple(member.shape):
-            return (
-                f"size mismatch for {key}: the checkpoint has shape {tuple(value.shape)}, "
-                f"the current model has shape {tuple(member.shape)}."
-            )
-        with no_grad():
-            if assign:
-                if isinstance(member, Parameter) and not isinstance(value, Parameter):
-                    value = Parameter(value, member.requires_grad)
-                setattr(self, name, value)
-            else:
-                member.copy_(value)
-        return None
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Copies values into parameters and buffers by name.
-
-        Returns the lists `missing_keys` and `unexpected_keys`. With `strict`, either of them, or a tensor of another
-        shape, is a RuntimeError that lists them all; without, only a tensor of another shape is.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict).__name__}.")
-        metadata = getattr(state_dict, "_metadata", None) or {}
-        state = OrderedDict(state_dict)
-        missing: list[str] = []
-        unexpected: list[str] = []
-        errors: list[str] = []
-
-        def load(module: Module, prefix: str) -> None:
-            local = dict(metadata.get(prefix[:-1], {}))
-            local["assign_to_params_buffers"] = assign
-            module._load_from_state_dict(state, prefix, local, True, missing, unexpected, errors)
-            for name, child in module._modules.items():
-                if child is not None:
-                    load(child, f"{prefix}{name}.")
-            found = _IncompatibleKeys(missing, unexpected)
-            for hook in module._load_state_dict_post_hooks.values():
-                hook(module, found)
-
-        load(self, "")
-        problems = list(errors)
-        if strict:
-            for what, keys in (("Unexpected", unexpected), ("Missing", missing)):
-                if keys:
-                    problems.insert(0, f"{what} key(s) in state_dict: " + ", ".join(f'"{k}"' for k in keys) + ". ")
-        if problems:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(problems))
-        return _IncompatibleKeys(missing, unexpected)
 
     # ---- printing ---------------------------------------------------------------------------------------------------
 
