@@ -80,6 +80,11 @@ class UninitializedBuffer(Tensor):
         super().__init__(creation.empty(0, dtype=dtype, device=device))
         self.persistent = persistent
 
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Gives the buffer memory of this shape (not initialised) and makes it a plain `Buffer`."""
+        self.data = creation.empty(tuple(shape), dtype=dtype or self.dtype, device=device or self.device)
+        self.__class__ = Buffer  # type: ignore[assignment]
+
 
 def is_lazy(param: Any) -> bool:
     """Whether a parameter or buffer still waits for its shape."""

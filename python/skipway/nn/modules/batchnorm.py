@@ -248,7 +248,8 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
 
     def initialize_parameters(self, input: Tensor, *args: Any) -> None:
         """Makes parameters and statistics, now that the number of channels is known."""
-        if not self.has_uninitialized_params():
+        if not self.has_uninitialized_params():  # the parameters came from a state dict
+            self.num_features = input.shape[1]
             return
         self._check_input_dim(input)
         self.num_features = input.shape[1]

@@ -28,7 +28,8 @@ class _LazyConvMixin(LazyModuleMixin):
 
     def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
         """Makes the weight, now that the number of channels is known."""
-        if not self.has_uninitialized_params():
+        if not self.has_uninitialized_params():  # the parameters came from a state dict
+            self.in_channels = self.weight.shape[0] if self.transposed else self.weight.shape[1] * self.groups
             return
         dims = len(self.kernel_size)
         if input.dim() not in (dims + 1, dims + 2):
