@@ -1,7 +1,6 @@
 """Function, grad modes, and the Python side of backward."""
 
 import pytest
-
 import skipway as sw
 from skipway.autograd import Function, Variable
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 import skipway as sw
 from skipway import nn
 from skipway.nn import init
@@ -56,7 +55,10 @@ UNIFORM = [
     (lambda t: init.uniform_(t, -3.0, 3.0), 3.0),
     (lambda t: init.xavier_uniform_(t), math.sqrt(6 / (FAN_IN + FAN_OUT))),
     (lambda t: init.kaiming_uniform_(t, a=math.sqrt(5)), 1 / math.sqrt(FAN_IN)),
-    (lambda t: init.kaiming_uniform_(t, mode="fan_out", nonlinearity="tanh"), math.sqrt(3) * 5 / 3 / math.sqrt(FAN_OUT)),
+    (
+        lambda t: init.kaiming_uniform_(t, mode="fan_out", nonlinearity="tanh"),
+        math.sqrt(3) * 5 / 3 / math.sqrt(FAN_OUT),
+    ),
 ]
 
 
@@ -135,11 +137,15 @@ def test_default_initialisation_of_layers():
     conv = nn.Conv2d(16, 64, 3)
     bound = 1 / math.sqrt(16 * 9)
     for t in (conv.weight, conv.bias):
-        assert t.abs().max().item() <= bound and t.detach().numpy().std() == pytest.approx(bound / math.sqrt(3), rel=0.2)
+        assert t.abs().max().item() <= bound and t.detach().numpy().std() == pytest.approx(
+            bound / math.sqrt(3), rel=0.2
+        )
     linear = nn.Linear(256, 64)
     assert linear.weight.abs().max().item() <= 1 / 16 and linear.bias.abs().max().item() <= 1 / 16
     bn = nn.BatchNorm2d(3)
     assert bn.weight.tolist() == [1.0] * 3 and bn.bias.tolist() == [0.0] * 3 and bn.running_var.tolist() == [1.0] * 3
     assert nn.PReLU(2).weight.tolist() == [0.25] * 2
     embedding = nn.Embedding(1000, 8, padding_idx=2)
-    assert embedding.weight[2].abs().sum().item() == 0 and embedding.weight.detach().numpy().std() == pytest.approx(1, rel=0.05)
+    assert embedding.weight[2].abs().sum().item() == 0 and embedding.weight.detach().numpy().std() == pytest.approx(
+        1, rel=0.05
+    )

@@ -4,7 +4,6 @@ import copy
 import math
 
 import pytest
-
 import skipway as sw
 from skipway import nn
 from skipway.optim import SGD, Adam, lr_scheduler
@@ -13,7 +12,11 @@ from skipway.optim import SGD, Adam, lr_scheduler
 def optimizer(lr=0.1, cls=SGD, **options):
     if cls is SGD:
         options.setdefault("momentum", 0.9)
-    return cls([{"params": [nn.Parameter(sw.zeros(2))]}, {"params": [nn.Parameter(sw.zeros(1))], "lr": lr / 2}], lr=lr, **options)
+    return cls(
+        [{"params": [nn.Parameter(sw.zeros(2))]}, {"params": [nn.Parameter(sw.zeros(1))], "lr": lr / 2}],
+        lr=lr,
+        **options,
+    )
 
 
 def rates(make, steps, lr=0.1, cls=SGD):
@@ -57,7 +60,9 @@ def test_closed_form(case):
 
 
 def test_warm_restarts_grow():
-    restarts = [t for t, lr in enumerate(rates(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2), 16)) if lr == 0.1]
+    restarts = [
+        t for t, lr in enumerate(rates(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2), 16)) if lr == 0.1
+    ]
     assert restarts == [0, 2, 6, 14]
     s = lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), 4)
     s.step(1.5)

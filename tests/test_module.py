@@ -5,7 +5,6 @@ import pickle
 from collections import OrderedDict
 
 import pytest
-
 import skipway as sw
 from skipway import nn
 
@@ -90,7 +89,7 @@ def test_use_before_init():
 
 def test_names_are_checked():
     net = Net()
-    with pytest.raises(KeyError, match="can't contain"):
+    with pytest.raises(KeyError, match="contain"):
         net.register_buffer("a.b", sw.zeros(1))
     with pytest.raises(KeyError, match="already exists"):
         net.register_parameter("conv", None)
@@ -301,10 +300,7 @@ def test_repr():
         ")"
     )
     assert repr(nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()])) == (
-        "ModuleList(\n"
-        "  (0-1): 2 x Linear(in_features=2, out_features=2, bias=True)\n"
-        "  (2): ReLU()\n"
-        ")"
+        "ModuleList(\n  (0-1): 2 x Linear(in_features=2, out_features=2, bias=True)\n  (2): ReLU()\n)"
     )
     assert repr(nn.Module()) == "Module()"
 

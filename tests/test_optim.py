@@ -4,7 +4,6 @@ import copy
 
 import numpy as np
 import pytest
-
 import skipway as sw
 from skipway import nn, optim
 

@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 # Every public function of the core; what is written in Python comes after and may replace it.
 globals().update({name: value for name, value in vars(_core).items() if not name.startswith("_")})
 
-from . import _creation, _functions, _tensor  # noqa: E402
+from . import _creation, _functions, _reductions, _tensor  # noqa: E402
 from . import autograd as autograd  # noqa: E402
 from . import nn as nn  # noqa: E402
 from . import optim as optim  # noqa: E402
@@ -44,6 +44,7 @@ for _module in (_creation, _functions, _tensor):
             if not name.startswith("_") and getattr(value, "__module__", __name__).startswith(__name__)
         }
     )
+globals().update(_reductions.functions)
 float, double, long = _core.float32, _core.float64, _core.int64
 int, bool = _core.int32, _core.bool
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e

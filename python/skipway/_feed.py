@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+
 import skipway as sw
 from skipway.data import batch as aug
 from skipway.data._random import Stream

@@ -52,48 +52,11 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return tuple(input.shape) == tuple(other.shape) and bool((input == other).all())
 
 
-def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
-    """Coordinates of a grid from those of its axes; indexing: "ij" (default) or "xy"."""
-    axes = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
-    if indexing not in (None, "ij", "xy"):
-        raise ValueError(f"meshgrid: expected indexing 'ij' or 'xy', got {indexing!r}")
-    swap = indexing == "xy" and len(axes) >= 2
-    if swap:
-        axes[0], axes[1] = axes[1], axes[0]
-    shape = [a.numel() for a in axes]
-    grids = []
-    for i, a in enumerate(axes):
-        view = [1] * len(axes)
-        view[i] = -1
-        grids.append(a.reshape(view).expand(shape))
-    if swap:
-        grids[0], grids[1] = grids[1], grids[0]
-        grids = [g.transpose(0, 1) for g in grids]
-    return tuple(grids)
-
-
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of elements of 1-D tensors, one per row."""
     if len(tensors) == 1:
         return tensors[0]
-    return _core.stack([g.reshape(-1) for g in meshgrid(*tensors)], 1)
-
-
-def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """Views of the tensors, all expanded to one shape."""
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-    shape = broadcast_shapes(*(tuple(t.shape) for t in given))
-    return tuple(t.expand(shape) for t in given)
-
-
-def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
-    """The shape to which these broadcast."""
-    import numpy as np
-
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise _core.ShapeError(f"broadcast_shapes: {', '.join(map(str, shapes))} do not broadcast") from None
+    return _core.stack([g.reshape(-1) for g in _core.meshgrid(*tensors)], 1)
 
 
 def _einsum_terms(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:

@@ -78,7 +78,7 @@ short = int16 = _Missing("int16", "int32")
 
 
 def _init(self: Tensor, *data: Any, device: Any = None, dtype: Any = None, requires_grad: bool = False) -> None:
-    """Tensor(): empty. Tensor(2, 3): that size, values undefined. Tensor(data): float32 of nested sequences or an array.
+    """Tensor(2, 3): that size, values undefined. Tensor(data): float32 of nested sequences or an array.
 
     Tensor(other): the same memory without history.
     """
@@ -277,6 +277,17 @@ def _ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -
     return getattr(ufunc, method)(*arrays, **kwargs)
 
 
+def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """NumPy's functions take tensors as arrays and return arrays."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return x.numpy()
+        return type(x)(map(plain, x)) if isinstance(x, (list, tuple)) and type(x) in (list, tuple) else x
+
+    return func(*plain(args), **{k: plain(v) for k, v in kwargs.items()})
+
+
 def _new(op: str, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *size: Any, **options: Any) -> Tensor:
         options["dtype"] = options.get("dtype") or self.dtype
@@ -316,7 +327,8 @@ def _set_attributes() -> None:
     put: dict[str, Any] = {
         "__init__": _init, "__repr__": tensor_repr, "__str__": tensor_repr, "__format__": _format,
         "__deepcopy__": _deepcopy, "__copy__": _copy, "__reduce_ex__": _reduce_ex, "__reversed__": _reversed,
-        "__array_ufunc__": _ufunc, "__array_priority__": 1000, "__hash__": object.__hash__,
+        "__array_ufunc__": _ufunc, "__array_function__": _array_function, 
+        "__array_priority__": 1000, "__hash__": object.__hash__,
         "to": _to, "half": _half, "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
         "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
         "apply_": _apply_, "nelement": Tensor.numel,
@@ -337,7 +349,7 @@ def _set_attributes() -> None:
         "is_signed": lambda self: self.dtype.is_signed,
         "is_inference": lambda self: False,
         "__cuda_array_interface__": property(_no_cuda_array),
-        "new": lambda self, *size: creation.empty(*size, dtype=self.dtype) if size else creation.empty(0, dtype=self.dtype),
+        "new": lambda self, *size: creation.empty(*(size or (0,)), dtype=self.dtype),
         "new_full": _new_full,
     }  # fmt: skip
     for name, dtype in (

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 def _refuse(name: str, what: Any) -> NoReturn:
     raise RuntimeError(
-        f"{name}: skipway downloads nothing; get the file yourself, then model.load_state_dict(skipway.load(path)) ({what})"
+        f"{name}: skipway downloads nothing; get {what} yourself, then model.load_state_dict(skipway.load(path))"
     )
 
 

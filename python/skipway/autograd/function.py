@@ -36,7 +36,7 @@ class FunctionCtx:
         for t, version in zip(self._saved, self._versions, strict=False):
             if t is not None and t._version != version:
                 raise RuntimeError(
-                    f"saved_tensors: a tensor of shape {tuple(t.shape)} that was saved for backward was changed in place "
+                    f"saved_tensors: a tensor of shape {tuple(t.shape)} saved for backward was changed in place "
                     f"afterwards (version {t._version}, saved at version {version})"
                 )
         return self._saved
@@ -65,8 +65,8 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
 class Function:
     """An op of one's own: subclass with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`.
 
-    `backward` returns one gradient (or None) per argument of `forward`. Call it as `MyFunction.apply(*args)`. A separate
-    `setup_context(ctx, inputs, output)` beside a `forward(*args)` works too.
+    `backward` returns one gradient (or None) per argument of `forward`. Call it as `MyFunction.apply(*args)`.
+    A separate `setup_context(ctx, inputs, output)` beside a `forward(*args)` works too.
     """
 
     @staticmethod
@@ -163,7 +163,8 @@ class Function:
             return None
         if tuple(grad.shape) != shape:
             raise _core.ShapeError(
-                f"{cls.__name__}: backward returned a gradient of shape {tuple(grad.shape)} for an input of shape {shape}"
+                f"{cls.__name__}: backward returned a gradient of shape {tuple(grad.shape)} for an input of "
+                f"shape {shape}"
             )
         return grad if grad.dtype == dtype else grad.to(dtype)
 

@@ -10,7 +10,10 @@ from .optimizer import Optimizer, check, count_steps, states_like
 
 
 class Adadelta(Optimizer):
-    """s = rho s + (1 - rho) g^2, u = g sqrt(d + eps) / sqrt(s + eps), d = rho d + (1 - rho) u^2, p -= lr u (Zeiler 2012)."""
+    """s = rho s + (1 - rho) g^2, u = g sqrt(d + eps) / sqrt(s + eps), d = rho d + (1 - rho) u^2, p -= lr u.
+
+    Zeiler 2012, algorithm 1.
+    """
 
     def __init__(
         self,

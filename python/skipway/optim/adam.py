@@ -14,7 +14,7 @@ class Adam(Optimizer):
 
     m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2,
     p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
-    `weight_decay` * p is added to the gradient g, or with `decoupled_weight_decay` p shrinks by lr * weight_decay first.
+    `weight_decay` * p is added to the gradient g; with `decoupled_weight_decay` p shrinks by lr * weight_decay first.
     """
 
     def __init__(

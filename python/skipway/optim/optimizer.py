@@ -144,7 +144,7 @@ class Optimizer:
         for i, (mine, theirs) in enumerate(zip(groups, saved, strict=False)):
             if len(mine["params"]) != len(theirs["params"]):
                 raise ValueError(
-                    f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group {i}: "
+                    f"loaded state dict contains a parameter group that doesn't match the optimizer's group {i}: "
                     f"{len(theirs['params'])} parameters, expected {len(mine['params'])}"
                 )
         by_number = {

@@ -34,7 +34,8 @@ class _LazyConvMixin(LazyModuleMixin):
         dims = len(self.kernel_size)
         if input.dim() not in (dims + 1, dims + 2):
             raise _core.ShapeError(
-                f"{type(self).__name__}: expected input of {dims + 1} or {dims + 2} dimensions, got {tuple(input.shape)}"
+                f"{type(self).__name__}: expected input of {dims + 1} or {dims + 2} dimensions, "
+                f"got {tuple(input.shape)}"
             )
         self.in_channels = input.shape[-dims - 1]
         if self.in_channels % self.groups != 0:

@@ -11,8 +11,8 @@ from .base import LRScheduler, per_group
 class ReduceLROnPlateau(LRScheduler):
     """lr *= factor once the metric has not improved for more than `patience` epochs. Call `step(metric)`.
 
-    mode: is "min" or "max" better. An improvement is at least `threshold`, relative ("rel") or absolute ("abs"). After a
-    reduction, `cooldown` epochs do not count.
+    mode: is "min" or "max" better. An improvement is at least `threshold`, relative ("rel") or absolute ("abs").
+    After a reduction, `cooldown` epochs do not count.
     """
 
     def __init__(
