@@ -85,8 +85,7 @@ struct Resampling {
   Taps axis[3];
 };
 
-Tensor resample(const Tensor& in, const Shape& shape, const Resampling& r) {
-  Tensor y = empty_channels_last(shape, in.dtype(), in.device());
+void resample(const Tensor& in, const Tensor& y, const Resampling& r) {
   ResampleArgs a{};
   a.dtype = in.dtype();
   a.n = in.size(0);
@@ -95,7 +94,6 @@ Tensor resample(const Tensor& in, const Shape& shape, const Resampling& r) {
   a.x = in.data();
   a.y = y.data();
   if (y.numel() > 0) launch(in.device(), resample_kernel, a);
-  return y;
 }
 
 Mode parse_mode(const std::string& mode, int dims, const Tensor& x) {
@@ -127,17 +125,20 @@ Tensor interpolate(const Tensor& x, const Shape& size, const std::vector<double>
   }
   if (mode == "area") return adaptive_avg_pool("interpolate", dims, x, size);
   const Mode kind = parse_mode(mode, dims, x);
+  const Tensor y = empty_channels_last(shape, x.dtype(), x.device());
   Resampling r;
   for (Taps& unit : r.axis) unit = make_taps(Mode::Nearest, 1, 1, 0, false);
   for (int d = 0; d < dims; ++d) {
     r.axis[3 - dims + d] =
         make_taps(kind, x.size(2 + d), size[d], scales.empty() ? 0 : scales[size_t(d)], align_corners);
   }
-  const Tensor y = resample(channels_last(x.alias()), shape, r);
+  resample(channels_last(x.alias()), y, r);
   tape::record("interpolate", {y}, {x}, {}, [r, in_shape = x.shape()](tape::Backward& b) {
     Resampling back;
     for (int d = 0; d < 3; ++d) back.axis[d] = transposed(r.axis[d]);
-    b.give(0, resample(channels_last(b.grad()), in_shape, back));
+    Tensor dx = empty_channels_last(in_shape, b.grad().dtype(), b.grad().device());
+    resample(channels_last(b.grad()), dx, back);
+    b.give(0, dx);
   });
   return y;
 }

@@ -47,7 +47,8 @@ Shape spread(const Frame& f, const char* arg, const Shape& given, int64_t least)
                  " numbers, got ", given);
   Shape all = given.size() == f.dims ? given : Shape::filled(f.dims, given[0]);
   for (int64_t v : all) {
-    SW_CHECK_VALUE(v >= least && v < kMaxSetting, f.op, ": expected ", arg, " of at least ", least, ", got ", given);
+    SW_CHECK_VALUE(v >= least, f.op, ": expected ", arg, " of at least ", least, ", got ", given);
+    SW_CHECK_VALUE(v < kMaxSetting, f.op, ": expected ", arg, " below 2^31, got ", given);
   }
   return all;
 }

@@ -160,7 +160,8 @@ void backward(const PoolGradArgs& args) {
                     cursor.move(at);
                     for (int64_t c = c0; c < c1; c += Lanes<T>::n) {
                       gradient_at<T, kMax>(a, cursor.box, at, dy + n * plane + c, dy + a.n * plane,
-                                           a.indices + n * plane + c, a.indices + a.n * plane,
+                                           kMax ? a.indices + n * plane + c : nullptr,
+                                           kMax ? a.indices + a.n * plane : nullptr,
                                            static_cast<T*>(args.dx) + flat * a.c + c, c1 - c);
                     }
                   });
