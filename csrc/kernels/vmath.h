@@ -100,7 +100,7 @@ struct LogParts {
 SW_INLINE LogParts split_log(vfloat x) {
   const vint denormal = x < 1.17549435e-38f;
   const vfloat scaled = denormal ? x * 8388608.0f : x;
-  const vint u = (vint)scaled - 0x3f3504f3;  // sqrt(1/2)
+  const vint u = (vint)((vuint)scaled - 0x3f3504f3u);  // sqrt(1/2); unsigned, as it wraps for negative x
   const vint k = (u >> 23) - (denormal & 23);
   const vfloat m = (vfloat)((u & 0x7fffff) + 0x3f3504f3);
   return {m - 1.0f, __builtin_convertvector(k, vfloat)};

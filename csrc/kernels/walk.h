@@ -60,6 +60,24 @@ struct Wide<int64_t> {
   using mask = vlong;
   static constexpr int n = kVecBytes / 8;
 };
+// a + b, a - b, a * b; integers wrap around.
+typedef uint64_t vulong __attribute__((vector_size(kVecBytes)));
+template <class V>
+SW_INLINE V wide_add(V a, V b) {
+  return a + b;
+}
+SW_INLINE vlong wide_add(vlong a, vlong b) { return (vlong)((vulong)a + (vulong)b); }
+template <class V>
+SW_INLINE V wide_sub(V a, V b) {
+  return a - b;
+}
+SW_INLINE vlong wide_sub(vlong a, vlong b) { return (vlong)((vulong)a - (vulong)b); }
+template <class V>
+SW_INLINE V wide_mul(V a, V b) {
+  return a * b;
+}
+SW_INLINE vlong wide_mul(vlong a, vlong b) { return (vlong)((vulong)a * (vulong)b); }
+
 template <class T>
 SW_INLINE typename Wide<T>::vec wide_load(const T* p) {
   return load_raw<typename Wide<T>::vec>(p);

@@ -137,23 +137,23 @@ void binary_run(const BinaryArgs& a, T* o, Pair<T> in, int64_t n) {
   const V zero{}, one = zero + 1;
   switch (a.op) {
     case BinaryOp::Add:
-      if (a.alpha == 1) SW_VECTOR(x + y);
+      if (a.alpha == 1) SW_VECTOR(wide_add(x, y));
       {
         const V alpha = wide_set<T>(T(a.alpha));
-        SW_VECTOR(x + alpha * y);
+        SW_VECTOR(wide_add(x, wide_mul(alpha, y)));
       }
     case BinaryOp::Sub:
-      if (a.alpha == 1) SW_VECTOR(x - y);
+      if (a.alpha == 1) SW_VECTOR(wide_sub(x, y));
       {
         const V alpha = wide_set<T>(T(a.alpha));
-        SW_VECTOR(x - alpha * y);
+        SW_VECTOR(wide_sub(x, wide_mul(alpha, y)));
       }
     case BinaryOp::RSub: {
       const V alpha = wide_set<T>(T(a.alpha));
-      SW_VECTOR(y - alpha * x);
+      SW_VECTOR(wide_sub(y, wide_mul(alpha, x)));
     }
     case BinaryOp::Mul:
-      SW_VECTOR(x * y);
+      SW_VECTOR(wide_mul(x, y));
     case BinaryOp::Max:
       SW_VECTOR(x > y ? x : (x != x ? x : y));
     case BinaryOp::Min:

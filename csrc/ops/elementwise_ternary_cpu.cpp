@@ -53,7 +53,7 @@ void ternary_run(const TernaryArgs& a, T* o, const T* const (&in)[3], int64_t n)
       SW_VECTOR(x != x ? x : (y != y ? y : (z != z ? z : ((x < y ? y : x) > z ? z : (x < y ? y : x)))));
     case TernaryOp::Addcmul: {
       const V value = wide_set<T>(T(a.value));
-      SW_VECTOR(x + value * (y * z));
+      SW_VECTOR(wide_add(x, wide_mul(value, wide_mul(y, z))));
     }
     default:
       if constexpr (is_floating(dtype_of<T>)) return float_run<T>(a, o, in, n);

@@ -146,7 +146,7 @@ void integer_run(UnaryOp op, T* o, One<T> in, int64_t n) {
   const vlong zero{}, one = zero + 1;
   switch (op) {
     case UnaryOp::Abs:
-      SW_VECTOR(x < 0 ? -x : x);
+      SW_VECTOR(x < 0 ? wide_sub(zero, x) : x);
     case UnaryOp::BitNot:
       SW_VECTOR(~x);
     case UnaryOp::IsNan:
@@ -164,9 +164,13 @@ void unary_run(UnaryOp op, T* o, One<T> in, int64_t n) {
   const typename Wide<T>::vec zero{}, one = zero + 1;
   switch (op) {
     case UnaryOp::Neg:
-      SW_VECTOR(-x);
+      if constexpr (is_floating(dtype_of<T>)) {
+        SW_VECTOR(-x);
+      } else {
+        SW_VECTOR(wide_sub(zero, x));
+      }
     case UnaryOp::Square:
-      SW_VECTOR(x * x);
+      SW_VECTOR(wide_mul(x, x));
     case UnaryOp::Sign:
       SW_VECTOR(x > zero ? one : (x < zero ? -one : (x != x ? x : zero)));
     case UnaryOp::LogicalNot:
