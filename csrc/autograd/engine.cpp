@@ -199,6 +199,11 @@ class Engine {
 
 const Tensor& Backward::grad(int output) const { return grads_[size_t(output)]; }
 
+Tensor Backward::own_grad(int output) const {
+  const Tensor& g = grad(output);
+  return g.defined() && exclusively_ours(g) ? g : Tensor();
+}
+
 bool Backward::needs(int input) const {
   const Edge& e = node_->edges[size_t(input)];
   return e.node && engine_->state(e.node.get())->needed;

@@ -47,6 +47,8 @@ class Backward {
   // The gradient of output i: has its shape and dtype, any strides. Undefined when nothing used that output (never for
   // the only output of a node).
   const Tensor& grad(int output = 0) const;
+  // grad(output) when nobody else holds its memory: the closure may overwrite it, and give it on. Undefined otherwise.
+  Tensor own_grad(int output = 0) const;
   bool needs(int input) const;                  // does anything ask for the gradient of input i?
   Tensor saved(int i) const;                    // as passed to record(), without autograd state
   void give(int input, Tensor grad);            // adds a gradient of the input's shape; ignored unless needs(input)
