@@ -396,3 +396,19 @@ def test_residual_add_keeps_nan_and_handles_layouts(isa, rng):
     assert np.array_equal(
         np.nan_to_num(numpy(_core.residual_add(wide, tensor(x)))), np.nan_to_num(x.astype(np.float64))
     )
+
+
+def test_gradients_that_somebody_holds_are_not_overwritten(isa, rng):
+    """The backward pass reuses memory of gradients, but never of one that a user can see."""
+    x, w, b, _ = sample(rng, (6, 16, 4, 3), np.float64)
+    a, dy = leaf(x), tensor(rng.standard_normal(x.shape))
+    before = numpy(dy)
+    middle = batch_norm(a, tensor(w), tensor(b), a, activation="relu")
+    middle.retain_grad()
+    y = _core.residual_add(batch_norm(middle, activation="relu"), middle, activation="relu")
+    first = _core._grad([y], [a, middle], [dy], True, False)
+    assert np.array_equal(numpy(dy), before)
+    kept = [numpy(g) for g in first]
+    again = _core._grad([y], [a, middle], [dy], True, False)
+    assert all(np.array_equal(k, numpy(g)) for k, g in zip(kept, again, strict=True))
+    assert all(np.array_equal(k, numpy(g)) for k, g in zip(kept, first, strict=True))

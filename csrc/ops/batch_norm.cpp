@@ -50,7 +50,6 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
   a.y = data_or_null(y);
   a.dy = dy.data();
   a.coefficients = coefficients.data_as<double>();
-  a.dx = b.target(0, x);
   Tensor dweight, dbias;
   if (b.needs(1)) {
     dweight = empty(plan.weight_shape, a.weight_dtype, x.device());
@@ -60,14 +59,17 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
     dbias = empty(plan.weight_shape, a.bias_dtype, x.device());
     a.dbias = {dbias.data(), GradMode::Write};
   }
-  if (b.needs(3)) {
-    if (a.activation == FusedAct::None) {
-      b.give(3, b.grad());
-    } else {
-      a.dresidual = b.target(3, x);
-    }
-  }
+  // A gradient that nobody else holds is overwritten: with dz where a residual wants that, with dx otherwise.
+  const Tensor own = b.own_grad();
+  const bool in_place = own.defined() && own.strides() == x.strides();
+  const bool dz_wanted = b.needs(3) && a.activation != FusedAct::None;
+  const bool dx_in_place = in_place && b.needs(0) && !b.needs(3);
+  a.dx = dx_in_place ? Grad{own.data(), GradMode::Write} : b.target(0, x);
+  if (dz_wanted) a.dresidual = in_place ? Grad{own.data(), GradMode::Write} : b.target(3, x);
   launch(x.device(), channel_norm_backward, a);
+  if (dx_in_place) b.give(0, own);
+  if (dz_wanted && in_place) b.give(3, own);
+  if (b.needs(3) && !dz_wanted) b.give(3, b.grad());
   if (dweight.defined()) b.give(1, dweight);
   if (dbias.defined()) b.give(2, dbias);
 }

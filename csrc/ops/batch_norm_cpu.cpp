@@ -202,14 +202,14 @@ void forward(const ChannelNormArgs& a) {
     finish_stats(a, p, shift, sums, k);
     if (running) return;
     finish_coefficients(a, k);
-    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, t, s, k); });
+    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, p.chunks - 1 - t, s, k); });
   });
   if (!running) return;
   update_running(a, p);
   for_samples(p, a.samples, [&](int64_t s, int64_t) {
     const Coefficients k = coefficients_of(a.coefficients, a.samples, a.channels, s);
     finish_coefficients(a, k);
-    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, t, s, k); });
+    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, p.chunks - 1 - t, s, k); });
   });
 }
 

@@ -250,7 +250,8 @@ void backward(const ChannelNormGradArgs& a) {
       finish_sums(a, p, sums, sums + padded, k, dtype_of<T> == DType::Float64, b, b + nc, total, total + nc);
     }
     if (a.dx.mode == GradMode::Skip) return;
-    parallel_tasks(p.chunks, [&](int64_t t) { dx_task<T>(a, p, t, base, k, b, b + nc); });
+    // Backwards through the chunks: what was read last is in cache still.
+    parallel_tasks(p.chunks, [&](int64_t t) { dx_task<T>(a, p, p.chunks - 1 - t, base, k, b, b + nc); });
   });
   if (!params) return;
   for (int64_t s = 1; s < slices; ++s)

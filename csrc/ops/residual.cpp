@@ -44,7 +44,8 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
                                                 : contiguous(b.grad());
         ResidualAddGradArgs a{dy.numel(), dy.dtype(), act, scale, dy.data(), y.defined() ? y.data() : nullptr, {}, {}};
         if (scale == 1) {  // both gradients are one tensor: written once
-          Tensor dz = empty_like(dy);
+          Tensor dz = b.own_grad();
+          if (!dz.defined() || dz.strides() != dy.strides()) dz = empty_like(dy);
           a.dx = {dz.data(), GradMode::Write};
           launch(dy.device(), residual_add_backward, a);
           b.give(0, dz);
