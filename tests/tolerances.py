@@ -29,9 +29,10 @@ _RESULT, _TERMS = "the result", "the terms of a sum over the broadcast axes"
 STORED: dict[str, str] = {
     **dict.fromkeys(("sigmoid", "tanh", "exp", "exp2", "expm1", "sqrt", "rsqrt", "reciprocal", "tan"), _RESULT),
     **dict.fromkeys(("mul", "div", "pow", "pow_number", "remainder", "atan2", "prelu", "matmul", "outer"), _TERMS),
-    **dict.fromkeys(("softmax", "softmin", "log_softmax"), _RESULT),
+    **dict.fromkeys(("softmax", "softmin", "log_softmax", "glu"), _RESULT),
     "pad": "the sums over one axis, which are the terms of those over the next",
 }
+STORED_RESULT = {"addmm": "the product, before it is added"}  # the same for results
 
 
 def allowed(
@@ -47,6 +48,6 @@ def allowed(
     scale = max(float(size.max(initial=0.0)), terms)
     summed = SUM * np.sqrt(max(length, 1)) * COMPUTE[dtype] * scale * condition
     limit = FACTOR.get(op, 1.0) * (STORE * EPS[dtype] * size + summed) + FLOOR[dtype]
-    if incoming and op in STORED:
+    if op in (STORED if incoming else STORED_RESULT):
         limit = limit + STORE * EPS[dtype] * condition * np.sqrt(max(length, 1)) * max(scale, incoming)
     return limit

@@ -13,6 +13,7 @@ from . import (
     reductions,
     shapes,
 )
+from .bad_inputs import BAD
 from .case import Bad, Input, OpCase, Sample, round_to
 
 FAMILIES = (
@@ -28,5 +29,9 @@ FAMILIES = (
     shapes,
 )
 CASES: list[OpCase] = [case for family in FAMILIES for case in family.CASES]
+for _case in CASES:
+    _case.errors += BAD.pop(_case.name, [])
+if BAD:
+    raise ValueError(f"bad inputs of rows that do not exist: {sorted(BAD)}")
 
 __all__ = ["CASES", "Bad", "Input", "OpCase", "Sample", "round_to"]

@@ -1,4 +1,4 @@
-from .case import Bad, Input, OpCase, Sample, distinct, given, normal
+from .case import OpCase, Sample, distinct, given, normal
 
 # Around the widths of vectors (2 to 16 elements of float32 or float64), and with tails behind them.
 LENGTHS = ((0,), (1,), (7,), (8,), (9,), (15,), (16,), (17,), (31,), (33,))
@@ -109,5 +109,3 @@ CASES = [
         for name in ("softmax", "softmin", "log_softmax")
     ],
 ]
-
-__all__ = ["CASES", "LENGTHS", "Bad", "Input", "curve"]

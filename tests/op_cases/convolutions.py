@@ -1,4 +1,4 @@
-from .case import Bad, OpCase, Sample, normal
+from .case import OpCase, Sample, normal
 
 
 def image(n: int, *lead: int, size: int = 6):
@@ -74,5 +74,3 @@ CASES += [
         exact=True,
     ),
 ]
-
-__all__ = ["CASES", "Bad"]

@@ -1,6 +1,6 @@
 from skipway.testing import reference
 
-from .case import Bad, OpCase, Sample, bools, ints, normal, places
+from .case import OpCase, Sample, bools, ints, normal, places
 from .shapes import moves
 
 CASES = [
@@ -91,5 +91,3 @@ CASES = [
         )
     ],
 ]
-
-__all__ = ["CASES", "Bad"]

@@ -3,7 +3,7 @@ import skipway as sw
 import skipway.nn.functional as F
 from skipway.testing import reference
 
-from .case import Bad, OpCase, Sample, normal, uniform
+from .case import OpCase, Sample, normal, uniform
 
 
 def _batch(
@@ -141,5 +141,3 @@ CASES = [
         )
     ],
 ]
-
-__all__ = ["CASES", "Bad"]

@@ -1,4 +1,4 @@
-from .case import Bad, OpCase, Sample, distinct, normal
+from .case import OpCase, Sample, distinct, normal
 
 CASES = []
 for n in (1, 2, 3):
@@ -69,5 +69,3 @@ for n in (1, 2, 3):
             exact=True,
         ),
     ]
-
-__all__ = ["CASES", "Bad"]

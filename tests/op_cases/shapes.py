@@ -1,4 +1,4 @@
-from .case import Bad, OpCase, Sample, normal
+from .case import OpCase, Sample, normal
 
 
 def moves(path: str, *samples: Sample, **options) -> OpCase:
@@ -114,5 +114,3 @@ CASES = [
         "F.pixel_shuffle", Sample(normal(2, 8, 3, 5), 2), Sample(normal(1, 9, 2, 2), 3), Sample(normal(0, 4, 2, 2), 2)
     ),
 ]
-
-__all__ = ["CASES", "Bad"]

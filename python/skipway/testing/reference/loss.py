@@ -213,7 +213,7 @@ def binary_cross_entropy_with_logits_backward(
 def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_target: bool = False) -> Array:
     """t * (log t - x), x being log-probabilities; with log_target exp(t) * (t - x). "batchmean": the sum / N."""
     x, t = f64(input), f64(target)
-    terms = np.exp(t) * (t - x) if log_target else np.where(t > 0, t * (np.log(np.where(t > 0, t, 1.0)) - x), 0.0)
+    terms = np.exp(t) * (t - x) if log_target else np.where(t == 0, 0.0, t * (np.log(np.where(t == 0, 1.0, t)) - x))
     return f64(terms.sum() / x.shape[0]) if reduction == "batchmean" else reduce_loss(terms, reduction)
 
 
