@@ -1,4 +1,4 @@
-"""Calls of the ops of the table: tensors of every layout, results, gradients, and their comparison with the reference."""
+"""Calls of the ops of the table: tensors of every layout, results and gradients, and what the reference expects."""
 
 from __future__ import annotations
 

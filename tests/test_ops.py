@@ -156,8 +156,9 @@ def test_one_gradient_at_a_time(case: OpCase, device: str) -> None:
 
 @by_name(CASES)
 def test_nan_does_not_vanish(case: OpCase, isa: str, device: str) -> None:
-    """Results are NaN where the reference's are, and right elsewhere. A transposed convolution may multiply a NaN of its
-    weight with padding, too."""
+    """Results are NaN where the reference's are, and right elsewhere.
+
+    A transposed convolution may multiply a NaN of its weight with padding, too."""
     for number, sample in enumerate(case.samples):
         e = Expected(case, sample, "float32", nan=True)
         run = Run(case, sample, e.arrays, "float32", device)
