@@ -303,3 +303,10 @@ def test_batches_hold_no_file_descriptors():
     before = len(os.listdir("/proc/self/fd"))
     kept = list(DataLoader(Squares(40, size=20_000), batch_size=1, num_workers=2))
     assert len(kept) == 40 and len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_what_the_samplers_were_made_from_cannot_change():
+    loader = DataLoader(Squares(4), batch_size=2)
+    with pytest.raises(ValueError, match="batch_size cannot be changed"):
+        loader.batch_size = 4
+    assert len(loader) == 2

@@ -54,6 +54,7 @@ class DataLoader(Generic[T_co]):
     """
 
     _iterator: _WorkerIterator | None = None
+    _built = False
 
     def __init__(
         self,
@@ -106,6 +107,12 @@ class DataLoader(Generic[T_co]):
         self.collate_fn: Callable[[list], Any] = collate_fn or (
             default_collate if self._auto_collation else default_convert
         )
+        self._built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._built and name in ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "num_workers"):
+            raise ValueError(f"DataLoader: {name} cannot be changed; make a new DataLoader")
+        super().__setattr__(name, value)
 
     def _choose_samplers(self, shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
         if self._iterable and (shuffle or sampler is not None or batch_sampler is not None):
