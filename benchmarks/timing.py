@@ -1,0 +1,74 @@
+"""What every benchmark shares: contenders timed turn by turn in one process, and what the figures were taken on."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+
+def interleave(contenders: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Seconds of each contender in each round. Who goes first alternates."""
+    for _ in range(warmup):
+        for run in contenders.values():
+            run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for i in range(rounds):
+        for name in order if i % 2 == 0 else reversed(order):
+            begin = time.perf_counter()
+            contenders[name]()
+            times[name].append(time.perf_counter() - begin)
+    return times
+
+
+def cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "source tree"
+
+
+def header(packages: list[str], threads: int) -> str:
+    import skipway as sw
+
+    versions = ", ".join(f"{p} {version(p)}" for p in packages)
+    return (
+        f"command:  {' '.join(['python', *sys.argv])}\n"
+        f"machine:  {cpu_name()}, {threads} threads, {platform.system()} {platform.machine()}\n"
+        f"versions: Python {platform.python_version()}, {versions}; instruction set {sw._core.get_isa()}"
+    )
+
+
+def summary(name: str, seconds: list[float]) -> str:
+    return f"{name:10s} min {min(seconds) * 1e3:9.3f} ms   median {statistics.median(seconds) * 1e3:9.3f} ms"
+
+
+def ratios(ours: list[float], theirs: list[float]) -> tuple[float, float]:
+    """Our time over theirs: of the minima, of the medians."""
+    return min(ours) / min(theirs), statistics.median(ours) / statistics.median(theirs)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender (default 2)")
+    parser.add_argument(
+        "--peer", choices=["torch", "none"], default="torch", help="whom to compare with (default torch)"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
+    return parser
