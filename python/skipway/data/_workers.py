@@ -141,7 +141,7 @@ class Channel:
             lengths = struct.unpack(f"<{count}Q", self._exactly(8 * count))
             payload = self._exactly(size)
             # A copy: mapping the memory would keep a file descriptor open for as long as the batch lives.
-            memory = memoryview(np.empty(total, np.uint8)).cast("B")
+            memory = np.empty(total, np.uint8).data
             at = 0
             while at < total:
                 at += os.preadv(fds[0], [memory[at:]], at)
