@@ -14,10 +14,15 @@ from pathlib import Path
 STUB = Path(__file__).resolve().parent.parent / "python" / "skipway" / "_core.pyi"
 HEADER = '''"""The compiled core of skipway. Written by scripts/make_stub.py; do not edit."""
 
-from collections.abc import Callable, Mapping, Sequence
+# mypy: disable-error-code="override, misc, overload-cannot-match"
+
+import builtins
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 _TensorLike = Any  # a Tensor, a Python number where the op takes one, or None where the argument is optional
+_dtype = Any  # skipway.dtype, or what NumPy takes as one
+_device = Any  # skipway.device, a string, or an index
 
 '''
 TYPES = [
@@ -31,6 +36,8 @@ TYPES = [
     (r"typing\.", ""),
     (r"numpy\.ndarray(\[[^]]*\])?", "Any"),
     (r"\b(object|types\.\w+|capsule)\b", "Any"),
+    (r"(?<![\w.])(dtype|device)\b", r"_\1"),  # Tensor has attributes of these names, and of those below
+    (r"(?<![\w.])(bool|int|float|str|list|tuple|dict)\b", r"builtins.\1"),
 ]
 
 
@@ -107,7 +114,7 @@ def class_stub(name: str, cls: type) -> list[str]:
             out += ["    @property", f"    def {attr}(self) -> Any: ..."]
             if type(value).__name__ == "getset_descriptor" or (isinstance(value, property) and value.fset):
                 out += [f"    @{attr}.setter", f"    def {attr}(self, value: Any) -> None: ..."]
-        elif attr == "__new__":
+        elif attr == "__new__" or (attr == "__init__" and name in {"Tensor", "Node", "RemovableHandle"}):
             continue
         elif callable(value) or type(value).__name__ in {"instancemethod", "staticmethod"}:
             module = getattr(value, "__module__", None) or ""
@@ -117,6 +124,7 @@ def class_stub(name: str, cls: type) -> list[str]:
         else:
             out.append(f"    {attr}: Any")
     if name == "Tensor":
+        out.append("    def __init__(self, *args: Any, **kwargs: Any) -> None: ...")
         out.append("    def __getattr__(self, name: str) -> Any: ...  # methods that the Python package adds")
     return out if len(out) > 1 else [out[0] + " ..."]
 

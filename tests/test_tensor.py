@@ -70,7 +70,6 @@ def test_array_protocol():
     t = sw.tensor([[1.0, 2.0]])
     assert np.asarray(t).dtype == np.float32 and np.shares_memory(np.asarray(t), t.numpy())
     assert np.asarray(t, dtype=np.float64).dtype == np.float64
-    assert np.sum(t) == 3.0 or float(np.sum(t)) == 3.0
     with pytest.raises(RuntimeError, match=r"detach\(\)"):
         np.asarray(sw.ones(2, requires_grad=True))
     with pytest.raises(RuntimeError, match=r"detach\(\)"):

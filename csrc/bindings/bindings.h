@@ -69,7 +69,7 @@ struct type_caster<skipway::Tensor> {
 };
 template <>
 struct type_caster<skipway::Shape> {
-  PYBIND11_TYPE_CASTER(skipway::Shape, const_name("Sequence[int]"));
+  PYBIND11_TYPE_CASTER(skipway::Shape, const_name("int | Sequence[int]"));
   bool load(handle src, bool) { return skipway::bindings::load_shape(src.ptr(), value); }
   static handle cast(const skipway::Shape& s, return_value_policy, handle) {
     tuple t(size_t(s.size()));
