@@ -1,5 +1,8 @@
 """Random numbers: the generator's published vectors, the distributions, and the same bits everywhere."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from skipway import _core
@@ -262,7 +265,12 @@ def test_generator_state():
         g.set_state(_core.empty((3,), dtype=_core.uint8))
     with pytest.raises(ValueError, match="2\\*\\*64"):
         g.manual_seed(2**64)
+    with pytest.raises(TypeError, match="manual_seed: expected an integer"):
+        g.manual_seed("7")
+    assert g.manual_seed(np.int64(5)).initial_seed() == 5
     assert g.seed() == g.initial_seed()
+    for copied in (copy.deepcopy(g), copy.copy(g), pickle.loads(pickle.dumps(g))):
+        assert _core.rand(3, generator=copied).tolist() == _core.rand(3, generator=copy.copy(g)).tolist()
     assert _core.Generator().initial_seed() != _core.Generator().initial_seed()
 
 
@@ -290,6 +298,8 @@ def test_creation_arguments():
         _core.rand(3, dtype=_core.int64)
     with pytest.raises(ValueError, match="low < high"):
         _core.randint(5, 5, (3,))
+    with pytest.raises(TypeError, match="randint: expected an integer as high, got 2.5"):
+        _core.randint(0, 2.5, (3,))
     with pytest.raises(ValueError, match="do not fit uint8"):
         _core.randint(0, 300, (3,), dtype=_core.uint8)
     with pytest.raises(ValueError, match="from <= to"):

@@ -7,8 +7,11 @@
 namespace skipway::bindings {
 namespace {
 
-// Seeds are Python integers in [-2^63, 2^64), as in PyTorch; negative ones wrap.
-uint64_t seed_of(const py::int_& seed) {
+// Seeds are integers in [-2^63, 2^64), as in PyTorch; negative ones wrap.
+uint64_t seed_of(const py::object& given) {
+  SW_CHECK_TYPE(PyIndex_Check(given.ptr()) || PyFloat_Check(given.ptr()), "manual_seed: expected an integer, got ",
+                std::string(py::repr(given)));
+  const py::int_ seed(given);
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(seed.ptr(), &overflow);
   if (overflow == 0) return uint64_t(value);
@@ -18,6 +21,12 @@ uint64_t seed_of(const py::int_& seed) {
     throw ValueError("manual_seed: expected a seed in [-2**63, 2**64), got " + std::string(py::str(seed)));
   }
   return large;
+}
+
+int64_t integer_of(const char* op, const char* arg, const py::object& given) {
+  SW_CHECK_TYPE(PyIndex_Check(given.ptr()), op, ": expected an integer as ", arg, ", got ",
+                std::string(py::repr(given)));
+  return given.cast<int64_t>();
 }
 
 // What the creation functions have in common.
@@ -95,16 +104,15 @@ void def_real(py::module_& m, const char* name, const char* like, const char* wh
 struct IntegerRange {
   int64_t low = 0, high = 0;
 };
-IntegerRange range_of(const char* op, const py::args& args, size_t first, const py::object& low,
-                      const py::object& high) {
-  const size_t n = args.size() - first;
+IntegerRange range_of(const char* op, const py::args& args, const py::object& low, const py::object& high) {
+  const size_t n = args.size();
   SW_CHECK_TYPE(n <= 2, op, ": expected (high) or (low, high) before the size, got ", n, " arguments");
   IntegerRange r;
-  if (!low.is_none()) r.low = low.cast<int64_t>();
-  if (n == 2) r.low = args[first].cast<int64_t>();
+  if (!low.is_none()) r.low = integer_of(op, "low", low);
+  if (n == 2) r.low = integer_of(op, "low", args[0]);
   SW_CHECK_TYPE(n > 0 || !high.is_none(), op, ": high is missing");
-  r.high = n > 0 && high.is_none() ? args[first + n - 1].cast<int64_t>() : high.cast<int64_t>();
-  if (n == 1 && !high.is_none()) r.low = args[first].cast<int64_t>();
+  r.high = integer_of(op, "high", n > 0 && high.is_none() ? py::object(args[n - 1]) : high);
+  if (n == 1 && !high.is_none()) r.low = integer_of(op, "low", args[0]);
   SW_CHECK_VALUE(r.low < r.high, op, ": expected low < high, got low=", r.low, " and high=", r.high);
   return r;
 }
@@ -122,7 +130,7 @@ Tensor randint(const py::args& args, const py::object& low, const py::object& hi
   Shape shape;
   SW_CHECK_TYPE(!PyLong_Check(sizes.ptr()) && load_shape(sizes.ptr(), shape),
                 "randint: expected size to be a sequence of integers, got ", std::string(py::repr(sizes)));
-  const IntegerRange r = range_of("randint", bounds, 0, low, high);
+  const IntegerRange r = range_of("randint", bounds, low, high);
   return create("randint", shape, options_of("randint", dtype, device, requires_grad, DType::Int64), out,
                 [&](const Tensor& t) { random_(t, r.low, r.high, generator); });
 }
@@ -131,7 +139,7 @@ Tensor randint_like(const Tensor& input, const py::args& args, const py::object&
                     const GeneratorPtr& generator, const py::object& dtype, const py::object&, const py::object& device,
                     bool requires_grad, const py::object&) {
   check_defined("randint_like", "input", input);
-  const IntegerRange r = range_of("randint_like", args, 0, low, high);
+  const IntegerRange r = range_of("randint_like", args, low, high);
   return create("randint_like", input.shape(), options_of("randint_like", dtype, device, requires_grad, input.dtype()),
                 py::none(), [&](const Tensor& t) { random_(t, r.low, r.high, generator); });
 }
@@ -194,7 +202,7 @@ void bind_generator(py::module_& m) {
       .def(py::init<Device>(), "device"_a = Device{})
       .def(
           "manual_seed",
-          [](const GeneratorPtr& g, const py::int_& seed) {
+          [](const GeneratorPtr& g, const py::object& seed) {
             g->manual_seed(seed_of(seed));
             return g;
           },
@@ -204,12 +212,18 @@ void bind_generator(py::module_& m) {
       .def("get_state", &Generator::get_state, "The state as a uint8 tensor of 16 elements.")
       .def("set_state", &Generator::set_state, "new_state"_a, "Goes on from a state that get_state returned.")
       .def_property_readonly("device", &Generator::device)
+      .def(py::pickle([](const Generator& g) { return py::make_tuple(g.device(), g.key().seed, g.key().offset); },
+                      [](const py::tuple& t) {
+                        auto g = std::make_shared<Generator>(t[0].cast<Device>());
+                        g->set_key({t[1].cast<uint64_t>(), t[2].cast<uint64_t>()});
+                        return g;
+                      }))
       .def("__copy__", [](const Generator& g) { return g.clone(); })
       .def("__deepcopy__", [](const Generator& g, const py::object&) { return g.clone(); }, "memo"_a);
   m.attr("default_generator") = default_generator();
   m.def(
       "manual_seed",
-      [](const py::int_& seed) {
+      [](const py::object& seed) {
         default_generator()->manual_seed(seed_of(seed));
         return default_generator();
       },

@@ -17,10 +17,17 @@ uint64_t entropy() {
 
 Generator::Generator(Device device) : key_{entropy(), 0}, device_(device) {}
 
-void Generator::manual_seed(uint64_t seed) {
+RngKey Generator::key() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  key_ = {seed, 0};
+  return key_;
 }
+
+void Generator::set_key(RngKey key) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  key_ = key;
+}
+
+void Generator::manual_seed(uint64_t seed) { set_key({seed, 0}); }
 
 uint64_t Generator::seed() {
   const uint64_t seed = entropy();
@@ -28,10 +35,7 @@ uint64_t Generator::seed() {
   return seed;
 }
 
-uint64_t Generator::initial_seed() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return key_.seed;
-}
+uint64_t Generator::initial_seed() const { return key().seed; }
 
 RngKey Generator::next() {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -42,11 +46,11 @@ RngKey Generator::next() {
 
 Tensor Generator::get_state() const {
   Tensor state = empty({kStateBytes}, DType::UInt8);
-  std::lock_guard<std::mutex> lock(mutex_);
+  const RngKey now = key();
   uint8_t* bytes = state.data_as<uint8_t>();
   for (int i = 0; i < 8; ++i) {
-    bytes[i] = uint8_t(key_.seed >> (8 * i));
-    bytes[8 + i] = uint8_t(key_.offset >> (8 * i));
+    bytes[i] = uint8_t(now.seed >> (8 * i));
+    bytes[8 + i] = uint8_t(now.offset >> (8 * i));
   }
   return state;
 }
@@ -63,14 +67,12 @@ void Generator::set_state(const Tensor& state) {
     key.seed |= uint64_t(bytes[i * stride]) << (8 * i);
     key.offset |= uint64_t(bytes[(8 + i) * stride]) << (8 * i);
   }
-  std::lock_guard<std::mutex> lock(mutex_);
-  key_ = key;
+  set_key(key);
 }
 
 GeneratorPtr Generator::clone() const {
   auto copy = std::make_shared<Generator>(device_);
-  std::lock_guard<std::mutex> lock(mutex_);
-  copy->key_ = key_;
+  copy->set_key(key());
   return copy;
 }
 

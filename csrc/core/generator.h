@@ -18,6 +18,8 @@ class Generator {
   void set_state(const Tensor& state);  // throws TypeError, ShapeError
   Device device() const { return device_; }
   std::shared_ptr<Generator> clone() const;
+  RngKey key() const;
+  void set_key(RngKey key);
   RngKey next();  // the key of one op
 
  private:

@@ -65,7 +65,7 @@ Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inpl
     dropped = scale * low + shift;
   }
   const RngKey key = default_generator()->next();
-  const Tensor in = direct(x, reading) ? x : contiguous(x);
+  const Tensor in = direct(x, reading) ? x : contiguous(x.alias());
   Tensor y = inplace && direct(x, reading) ? x.alias() : empty_like(in);
   run(in, y, reading, key, p, scale, shift, dropped);
   tape::record(op, {y}, {x}, {}, [=](tape::Backward& b) {
