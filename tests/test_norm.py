@@ -141,6 +141,15 @@ def test_batch_norm_gradients_float32_and_mixed(isa, rng, shape, residual, train
             assert_close(run(_core.bfloat16, parameters)[0], numpy(plain), "bfloat16", 1.5)
 
 
+def test_other_activations_follow_as_ops(rng):
+    x, w, b, r = sample(rng, (5, 6, 3), np.float64)
+    silu = lambda z: z / (1 + np.exp(-z))  # noqa: E731
+    y = batch_norm(tensor(x), tensor(w), tensor(b), tensor(r), activation="silu")
+    assert_close(y, silu(channel_norm(x, (0, 2), w, b) + r), "float64")
+    assert_close(_core.residual_add(tensor(x), tensor(r), 0.5, "silu"), silu(x + 0.5 * r), "float64")
+    check_directional(lambda x, r: _core.residual_add(batch_norm(x, activation="gelu"), r, 1.0, "mish"), [x, r], rng)
+
+
 def test_batch_norm_without_affine_and_unused_gradients(isa, rng):
     x, w, b, r = sample(rng, (6, 20, 4, 4), np.float64)
     check_directional(lambda x: batch_norm(x), [x], rng)

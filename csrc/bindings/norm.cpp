@@ -15,7 +15,8 @@ SW_BINDINGS(norm) {
       "2015).\n"
       "Training: mean and biased variance of the batch; running += momentum * (batch - running), with the unbiased\n"
       "variance, except of channels that are not finite. Else the running statistics. activation: None, \"relu\",\n"
-      "\"leaky_relu\" or \"relu6\". ValueError on one value per channel in training.");
+      "\"leaky_relu\", \"relu6\" (in the same pass), \"gelu\", \"silu\", \"mish\" or \"hardswish\".\n"
+      "ValueError on one value per channel in training.");
   function(m, "group_norm", &group_norm, "input"_a, "num_groups"_a, "weight"_a = py::none(), "bias"_a = py::none(),
            "eps"_a = 1e-5, "Normalises each sample's num_groups groups of channels of (N, C, ...) (Wu & He 2018).");
   function(m, "instance_norm", &instance_norm, "input"_a, "running_mean"_a = py::none(), "running_var"_a = py::none(),

@@ -1,6 +1,7 @@
 #include "ops/batch_norm.h"
 
 #include "autograd/tape.h"
+#include "ops/activation.h"
 #include "ops/copy.h"
 
 namespace skipway {
@@ -76,13 +77,23 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
 
 }  // namespace
 
-FusedAct parse_fused_activation(const char* op, const std::optional<std::string>& name) {
-  if (!name || name->empty()) return FusedAct::None;
-  if (*name == "relu") return FusedAct::Relu;
-  if (*name == "leaky_relu") return FusedAct::LeakyRelu;
-  if (*name == "relu6") return FusedAct::Relu6;
-  throw ValueError(
-      concat(op, ": expected activation None, \"relu\", \"leaky_relu\" or \"relu6\", got \"", *name, "\""));
+OutputActivation parse_output_activation(const char* op, const std::optional<std::string>& name) {
+  if (!name || name->empty()) return {};
+  if (*name == "relu") return {FusedAct::Relu, {}};
+  if (*name == "leaky_relu") return {FusedAct::LeakyRelu, {}};
+  if (*name == "relu6") return {FusedAct::Relu6, {}};
+  Activation f;
+  ActivationParams params;
+  SW_CHECK_VALUE(parse_activation(*name, f, params), op,
+                 ": expected activation None, \"relu\", \"leaky_relu\", \"relu6\", ",
+                 "\"gelu\", \"silu\", \"mish\" or \"hardswish\", got \"", *name, "\"");
+  return {FusedAct::None, *name};
+}
+
+Tensor OutputActivation::finish(const Tensor& y) const {
+  Activation f;
+  ActivationParams params;
+  return !after.empty() && parse_activation(after, f, params) ? activation("activation", f, params, y) : y;
 }
 
 void check_channel_vector(const char* op, const char* arg, const Tensor& t, const Tensor& input) {
@@ -191,8 +202,9 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
   spec.batch_stats = training;
   spec.momentum = momentum;
   spec.eps = eps;
-  spec.activation = parse_fused_activation("batch_norm", activation);
-  return channel_norm(spec, input, running_mean, running_var, weight, bias, residual);
+  const OutputActivation act = parse_output_activation("batch_norm", activation);
+  spec.activation = act.fused;
+  return act.finish(channel_norm(spec, input, running_mean, running_var, weight, bias, residual));
 }
 
 }  // namespace skipway

@@ -39,8 +39,13 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
                     const Tensor& running_var, const Tensor& weight, const Tensor& bias, const Tensor& residual);
 void check_channel_vector(const char* op, const char* arg, const Tensor& t, const Tensor& input);
 
-// None for an absent name; throws ValueError that lists the names.
-FusedAct parse_fused_activation(const char* op, const std::optional<std::string>& name);
+// An activation given by name: applied by the kernel itself, or as an op of its own after it.
+struct OutputActivation {
+  FusedAct fused = FusedAct::None;
+  std::string after;
+  Tensor finish(const Tensor& y) const;
+};
+OutputActivation parse_output_activation(const char* op, const std::optional<std::string>& name);  // throws ValueError
 
 struct ChannelNormArgs {
   int64_t samples, rows, channels, groups;  // data: [samples, rows, channels], dense

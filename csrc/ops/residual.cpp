@@ -20,7 +20,8 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
   check_same("residual_add", "x", x, "branch", branch);
   SW_CHECK_SHAPE(x.shape() == branch.shape(), "residual_add: expected x and branch of one shape, got ", x.shape(),
                  " and ", branch.shape());
-  const FusedAct act = parse_fused_activation("residual_add", activation);
+  const OutputActivation named = parse_output_activation("residual_add", activation);
+  const FusedAct act = named.fused;
   Tensor in = x, other = branch;
   {
     tape::NoGradGuard off;
@@ -60,7 +61,7 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
         a.dbranch = b.target(1, dy);
         launch(dy.device(), residual_add_backward, a);
       });
-  return y;
+  return named.finish(y);
 }
 
 }  // namespace skipway

@@ -10,7 +10,8 @@
 
 namespace skipway {
 
-// x and branch: same shape and dtype. activation: none, "relu", "leaky_relu" (slope 0.01) or "relu6".
+// x and branch: same shape and dtype. activation: none, or a name; "relu", "leaky_relu" (slope 0.01) and
+// "relu6" are part of the same pass, the others an op of their own.
 Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const std::optional<std::string>& activation);
 
 // t in the memory order of `like` (dense, of t's shape): t itself where it has it. Not on the tape.
