@@ -1,8 +1,8 @@
 """Checks that kernel objects share no inline code with the rest of the module.
 
-A weak symbol in an object compiled for AVX-512 may be the copy that the linker keeps for everyone, and then an older machine
-crashes in code that has nothing to do with AVX-512. So each weak symbol of such an object must lie in its instruction set's
-own namespace (or be a lambda or template instantiated with a type from it).
+A weak symbol in an object compiled for AVX-512 may be the copy that the linker keeps for everyone, and then an older
+machine crashes in code that has nothing to do with AVX-512. So each weak symbol of such an object must lie in its
+instruction set's own namespace (or be a lambda or template instantiated with a type from it).
 
     python scripts/check_kernel_symbols.py BUILD_FOLDER
 """
@@ -18,7 +18,9 @@ def main() -> int:
     for isa in ("avx2", "avx512"):
         for path in sorted(Path(sys.argv[1]).rglob(f"kernels_{isa}.dir/**/*.o")):
             seen += 1
-            listing = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+            listing = subprocess.run(
+                ["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True
+            ).stdout
             weak = re.findall(r"^[0-9a-f]+ [WVu] (.*)$", listing, re.MULTILINE)
             failures += [f"{path.name}: {symbol}" for symbol in weak if f"{isa}::" not in symbol]
     print(f"{seen} kernel objects checked, {len(failures)} shared symbols")

@@ -1,7 +1,7 @@
 """Writes python/skipway/_core.pyi from the signatures that the compiled module reports.
 
-    python scripts/make_stub.py            # rewrites the file
-    python scripts/make_stub.py --check    # exit status 1 when it is out of date (tests/test_stub.py does the same)
+python scripts/make_stub.py            # rewrites the file
+python scripts/make_stub.py --check    # exit status 1 when it is out of date (tests/test_stub.py does the same)
 """
 
 from __future__ import annotations
@@ -103,10 +103,22 @@ def function(name: str, value: object, indent: str = "", is_method: bool = False
 
 
 def class_stub(name: str, cls: type) -> list[str]:
-    base = f"({cls.__base__.__name__})" if cls.__base__ not in (object, None) and "pybind11" not in cls.__base__.__name__ else ""
+    base = (
+        f"({cls.__base__.__name__})"
+        if cls.__base__ not in (object, None) and "pybind11" not in cls.__base__.__name__
+        else ""
+    )
     out = [f"class {name}{base}:"]
     for attr, value in sorted(vars(cls).items()):
-        if attr in {"__doc__", "__module__", "__dict__", "__weakref__", "__hash__", "__dictoffset__", "__weaklistoffset__"}:
+        if attr in {
+            "__doc__",
+            "__module__",
+            "__dict__",
+            "__weakref__",
+            "__hash__",
+            "__dictoffset__",
+            "__weaklistoffset__",
+        }:
             continue
         if attr.startswith("_pybind11"):
             continue
@@ -134,14 +146,18 @@ def make() -> str:
 
     lines: list[str] = []
     for name, value in sorted(vars(_core).items()):
-        if name in {"__doc__", "__file__", "__loader__", "__name__", "__package__", "__spec__"} or name.startswith("_pybind11"):
+        if name in {"__doc__", "__file__", "__loader__", "__name__", "__package__", "__spec__"} or name.startswith(
+            "_pybind11"
+        ):
             continue
         if isinstance(value, type):
             lines += class_stub(name, value)
         elif callable(value):
             lines += function(name, value)
         else:
-            lines.append(f"{name}: {type(value).__name__ if type(value).__module__ in ('builtins', 'skipway._core') else 'Any'}")
+            lines.append(
+                f"{name}: {type(value).__name__ if type(value).__module__ in ('builtins', 'skipway._core') else 'Any'}"
+            )
     return HEADER + "\n".join(lines) + "\n"
 
 

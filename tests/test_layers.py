@@ -71,8 +71,8 @@ def test_activation(case):
     "layer",
     [
         nn.ReLU(True), nn.ReLU6(True), nn.LeakyReLU(0.1, True), nn.ELU(inplace=True), nn.SELU(True),
-        nn.CELU(inplace=True), nn.SiLU(True), nn.Mish(True), nn.Hardtanh(inplace=True), nn.Hardswish(True), nn.Hardsigmoid(True),
-        nn.Threshold(0.0, 1.0, True), nn.Dropout(0.5, True), nn.RReLU(inplace=True),
+        nn.CELU(inplace=True), nn.SiLU(True), nn.Mish(True), nn.Hardtanh(inplace=True), nn.Hardswish(True),
+        nn.Hardsigmoid(True), nn.Threshold(0.0, 1.0, True), nn.Dropout(0.5, True), nn.RReLU(inplace=True),
     ],
     ids=lambda layer: type(layer).__name__,
 )  # fmt: skip

@@ -6,7 +6,6 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-
 import skipway as sw
 
 DTYPES = ["float64", "float32", "int64", "int32", "uint8", "bool"]

@@ -23,7 +23,8 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
         raise ValueError(f"linalg.norm: expected a number or 'fro' as ord, got {ord!r}")
     if isinstance(ord, (int, float)) and A.dim() == 2 and dim is None:
         _without_grad("norm", A)
-        return _back(np.linalg.norm(A.detach().numpy(), ord, keepdims=keepdim), A)
+        values: Any = A.detach().numpy()
+        return _back(np.linalg.norm(values, ord, None, keepdim), A)
     return vector_norm(A, 2 if ord is None or ord == "fro" else ord, dim, keepdim, dtype=dtype)
 
 
@@ -59,7 +60,7 @@ def qr(A: Tensor, mode: str = "reduced") -> tuple[Tensor, Tensor]:
 def eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors of a symmetric matrix. No gradient."""
     _without_grad("eigh", A)
-    w, v = np.linalg.eigh(A.detach().numpy(), UPLO)  # type: ignore[arg-type]
+    w, v = np.linalg.eigh(A.detach().numpy(), UPLO)  # type: ignore[call-overload]
     return _back(w, A), _back(v, A)
 
 

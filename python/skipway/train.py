@@ -90,6 +90,7 @@ class Options:
 
 def make_optimizer(options: Options, model: nn.Module) -> Any:
     """Weight decay is for weights alone, not for biases and normalisation."""
+    assert options.lr is not None  # resolved from the optimizer's default
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": weights, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -123,7 +123,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     per_group = out // groups
     for group in range(groups):
         for channel in range(min(per_group, tensor.shape[1])):
-            values[(group * per_group + channel, channel, *centre)] = 1
+            where = (group * per_group + channel, channel, *centre)
+            values[where] = 1
     return _copy_array(tensor, values)
 
 

@@ -49,7 +49,7 @@ class Buffer(Tensor):
 class UninitializedParameter(Parameter):
     """A parameter whose shape is not known until its module has seen a batch (`LazyLinear`, ...)."""
 
-    cls_to_become = Parameter
+    cls_to_become: type[Parameter] = Parameter
 
     def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__(creation.empty(0, dtype=dtype, device=device), requires_grad)
@@ -57,7 +57,7 @@ class UninitializedParameter(Parameter):
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Gives the parameter memory of this shape (not initialised) and makes it a plain `Parameter`."""
         self.data = creation.empty(tuple(shape), dtype=dtype or self.dtype, device=device or self.device)
-        self.__class__ = self.cls_to_become
+        self.__class__ = self.cls_to_become  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UninitializedParameter:
         if id(self) not in memo:

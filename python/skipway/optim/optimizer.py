@@ -201,7 +201,7 @@ def _cast_state(param: Tensor, value: Any, key: str = "") -> Any:
     return value
 
 
-def check(name: str, value: Any, ok: bool) -> None:
+def check(name: str, value: Any, ok: Any) -> None:
     """The error of an option out of range."""
     if not ok:
         raise ValueError(f"Invalid {name}: {value}")

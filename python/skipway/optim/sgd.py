@@ -51,7 +51,7 @@ class SGD(Optimizer):
         self, params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]
     ) -> None:
         momentum = group["momentum"] != 0
-        buffers = [s.get("momentum_buffer") for s in states] if momentum else []
+        buffers: list[Any] = [s.get("momentum_buffer") for s in states] if momentum else []
         buffers = _core.sgd_step(
             params,
             grads,

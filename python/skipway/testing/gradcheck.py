@@ -72,8 +72,9 @@ class _Check:
         self.checked: list[tuple[str, Any]] = []  # (name, leaf that requires grad)
         self.fn: Any = copy.deepcopy(fn).double() if isinstance(fn, sw.nn.Module) else fn
         self.inputs = [self._leaf(value, f"input {i}") for i, value in enumerate(inputs)]
+        model: Any = self.fn
         if isinstance(fn, sw.nn.Module):
-            self.checked += [(f"parameter {n}", p) for n, p in self.fn.named_parameters() if p.requires_grad]
+            self.checked += [(f"parameter {n}", p) for n, p in model.named_parameters() if p.requires_grad]
         if not self.checked:
             raise ValueError("gradcheck: expected an input or a parameter that requires grad, got none")
 
