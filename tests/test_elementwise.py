@@ -464,3 +464,18 @@ def test_nan_to_num_isclose_round():
             _core.isclose(tensor(a), tensor(b), equal_nan=equal_nan).numpy(), np.isclose(a, b, equal_nan=equal_nan)
         )
     assert_close(_core.round(tensor(np.array([1.2345, -2.005])), decimals=2), np.round([1.2345, -2.005], 2), 1e-14)
+
+
+def test_fmax_fmin_logaddexp_float_power():
+    a = np.array([1.0, np.nan, 2.0, np.nan, -np.inf, np.inf, 500.0])
+    b = np.array([3.0, 4.0, np.nan, np.nan, -np.inf, np.inf, 501.0])
+    np.testing.assert_array_equal(_core.fmax(tensor(a), tensor(b)).numpy(), np.fmax(a, b))
+    np.testing.assert_array_equal(_core.fmin(tensor(a), tensor(b)).numpy(), np.fmin(a, b))
+    np.testing.assert_allclose(_core.logaddexp(tensor(a), tensor(b)).numpy(), np.logaddexp(a, b), rtol=1e-15)
+    check_gradients(_core.logaddexp, uniform((2, 3), (-3, 3)), uniform((3,), (-3, 3)))
+    check_gradients(_core.fmax, uniform((2, 3), (-3, 3)), uniform((3,), (-3, 3)))
+    power = _core.float_power(tensor(np.array([2, 3])), -1)
+    assert power.dtype == _core.float64 and power.tolist() == [0.5, 1 / 3]
+    assert tensor(np.arange(4.0)).eq_(2).tolist() == [0.0, 0.0, 1.0, 0.0]
+    assert tensor(np.array([True, False])).logical_or_(tensor(np.array([False, False]))).tolist() == [True, False]
+    assert_close(_core.rad2deg(tensor(np.array([np.pi]))), np.array([180.0]), 1e-15)
