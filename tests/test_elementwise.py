@@ -471,7 +471,9 @@ def test_fmax_fmin_logaddexp_float_power():
     b = np.array([3.0, 4.0, np.nan, np.nan, -np.inf, np.inf, 501.0])
     np.testing.assert_array_equal(_core.fmax(tensor(a), tensor(b)).numpy(), np.fmax(a, b))
     np.testing.assert_array_equal(_core.fmin(tensor(a), tensor(b)).numpy(), np.fmin(a, b))
-    np.testing.assert_allclose(_core.logaddexp(tensor(a), tensor(b)).numpy(), np.logaddexp(a, b), rtol=1e-15)
+    with np.errstate(invalid="ignore"):
+        expected = np.logaddexp(a, b)
+    np.testing.assert_allclose(_core.logaddexp(tensor(a), tensor(b)).numpy(), expected, rtol=1e-15)
     check_gradients(_core.logaddexp, uniform((2, 3), (-3, 3)), uniform((3,), (-3, 3)))
     check_gradients(_core.fmax, uniform((2, 3), (-3, 3)), uniform((3,), (-3, 3)))
     power = _core.float_power(tensor(np.array([2, 3])), -1)

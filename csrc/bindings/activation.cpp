@@ -51,7 +51,7 @@ void bind_with_numbers(py::module_& m) {
   both(
       m, "relu", [](const Tensor& x, bool inplace) { return inplace ? relu_(x) : relu(x); }, "input"_a,
       "inplace"_a = false, "max(x, 0); NaN stays NaN.");
-  method(m, "relu_", &relu_, "self"_a);
+  both(m, "relu_", &relu_, "input"_a);
   both(
       m, "leaky_relu",
       [](const Tensor& x, double slope, bool inplace) {

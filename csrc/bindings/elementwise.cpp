@@ -43,6 +43,29 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool 
   return logical(BinaryOp::LogicalOr, close, both);
 }
 
+// The larger and the smaller of two, the other one where one is NaN.
+Tensor fmax(const Tensor& a, const Tensor& b) {
+  return maximum(where(unary(UnaryOp::IsNan, a), b, a), where(unary(UnaryOp::IsNan, b), a, b));
+}
+Tensor fmin(const Tensor& a, const Tensor& b) {
+  return minimum(where(unary(UnaryOp::IsNan, a), b, a), where(unary(UnaryOp::IsNan, b), a, b));
+}
+
+// log(e^a + e^b) = max + log1p(e^-|a - b|); of two equal infinities, that infinity.
+Tensor logaddexp(const Tensor& a, const Tensor& b) {
+  const Tensor gap = unary(UnaryOp::Neg, unary(UnaryOp::Abs, sub(a, b)));
+  const Tensor sum = add(maximum(a, b), unary(UnaryOp::Log1p, unary(UnaryOp::Exp, gap)));
+  const Tensor same = logical(BinaryOp::LogicalAnd, compare(BinaryOp::Eq, a, b), unary(UnaryOp::IsInf, a));
+  return where(same, a, sum);
+}
+
+Tensor float_power(const Tensor& a, const Tensor& b) {
+  const auto wide = [](const Tensor& t) { return t.weak() ? t : to(t, DType::Float64); };
+  return pow(wide(a), wide(b));
+}
+
+constexpr double kDegree = 0.017453292519943295769;
+
 template <class F, class... Extra>
 void both_names(py::module_& m, std::initializer_list<const char*> names, F f, const Extra&... extra) {
   for (const char* name : names) both(m, name, f, extra...);
@@ -56,6 +79,17 @@ void methods(py::module_& m, std::initializer_list<const char*> names, F f, cons
 template <class F>
 void op(py::module_& m, const char* name, F f) {
   method(m, name, f, "self"_a, "other"_a.none(false), py::is_operator());
+}
+
+// Tensor.name(other): x becomes f(x, other).
+template <class F>
+void bind_assigning(py::module_& m, const std::string& name, F f) {
+  method(
+      m, name.c_str(),
+      [name, f](const Tensor& x, const Tensor& b) {
+        return assign_(name.c_str(), x, [&](const Tensor& t) { return f(t, b); });
+      },
+      "self"_a, "other"_a);
 }
 
 using Binary = Tensor (*)(const Tensor&, const Tensor&);
@@ -77,7 +111,11 @@ void bind_arithmetic(py::module_& m) {
                                                    {"arctan2", &atan2},
                                                    {"xlogy", &xlogy},
                                                    {"hypot", &hypot},
-                                                   {"copysign", &copysign}};
+                                                   {"copysign", &copysign},
+                                                   {"fmax", &fmax},
+                                                   {"fmin", &fmin},
+                                                   {"logaddexp", &logaddexp},
+                                                   {"float_power", &float_power}};
   for (const auto& [name, f] : others) both(m, name, f, "input"_a, "other"_a);
 
   methods(m, {"add_"}, &add_, "self"_a, "other"_a, py::kw_only(), "alpha"_a = 1);
@@ -85,16 +123,15 @@ void bind_arithmetic(py::module_& m) {
   methods(m, {"mul_", "multiply_"}, &mul_, "self"_a, "other"_a);
   methods(m, {"div_", "divide_"}, &div_mode_, "self"_a, "other"_a, py::kw_only(), "rounding_mode"_a = py::none());
   methods(m, {"true_divide_"}, [](const Tensor& x, const Tensor& b) { return div_(x, b); }, "self"_a, "other"_a);
-  const std::pair<const char*, Binary> in_place[] = {
-      {"pow_", &pow}, {"floor_divide_", &floor_divide}, {"remainder_", &remainder}, {"fmod_", &fmod}};
-  for (const auto& [name, f] : in_place) {
-    method(
-        m, name,
-        [name = name, f = f](const Tensor& x, const Tensor& b) {
-          return assign_(name, x, [&](const Tensor& t) { return f(t, b); });
-        },
-        "self"_a, "other"_a);
-  }
+  const std::pair<const char*, Binary> in_place[] = {{"pow_", &pow},
+                                                     {"floor_divide_", &floor_divide},
+                                                     {"remainder_", &remainder},
+                                                     {"fmod_", &fmod},
+                                                     {"atan2_", &atan2},
+                                                     {"hypot_", &hypot},
+                                                     {"xlogy_", &xlogy},
+                                                     {"copysign_", &copysign}};
+  for (const auto& [name, f] : in_place) bind_assigning(m, name, f);
 }
 
 void bind_operators(py::module_& m) {
@@ -145,6 +182,7 @@ void bind_comparisons(py::module_& m) {
   for (const auto& c : comparisons) {
     const auto f = [op = c.op](const Tensor& a, const Tensor& b) { return compare(op, a, b); };
     both_names(m, c.names, f, "input"_a, "other"_a);
+    bind_assigning(m, std::string(*c.names.begin()) + "_", f);
     op(m, c.dunder, f);
   }
   const struct {
@@ -153,8 +191,11 @@ void bind_comparisons(py::module_& m) {
   } logicals[] = {{"logical_and", BinaryOp::LogicalAnd},
                   {"logical_or", BinaryOp::LogicalOr},
                   {"logical_xor", BinaryOp::LogicalXor}};
-  for (const auto& c : logicals)
-    both(m, c.name, [op = c.op](const Tensor& a, const Tensor& b) { return logical(op, a, b); }, "input"_a, "other"_a);
+  for (const auto& c : logicals) {
+    const auto f = [op = c.op](const Tensor& a, const Tensor& b) { return logical(op, a, b); };
+    both(m, c.name, f, "input"_a, "other"_a);
+    bind_assigning(m, std::string(c.name) + "_", f);
+  }
   const struct {
     const char *name, *dunder, *reflected, *in_place;
     BinaryOp op;
@@ -166,6 +207,7 @@ void bind_comparisons(py::module_& m) {
   for (const auto& c : bits) {
     const auto f = [op = c.op](const Tensor& a, const Tensor& b) { return bitwise(op, a, b); };
     both(m, c.name, f, "input"_a, "other"_a);
+    bind_assigning(m, std::string(c.name) + "_", f);
     op(m, c.dunder, f);
     op(m, c.reflected, [f](const Tensor& a, const Tensor& b) { return f(b, a); });
     op(m, c.in_place, [f, name = c.in_place](const Tensor& x, const Tensor& b) {
@@ -187,7 +229,7 @@ void bind_unary(py::module_& m) {
     both(m, name, [op](const Tensor& x) { return unary(op, x); }, "input"_a);
     if (op < UnaryOp::IsNan || op > UnaryOp::IsFinite) {
       const std::string changing = std::string(name) + "_";
-      method(m, changing.c_str(), [op](const Tensor& x) { return unary_(op, x); }, "self"_a);
+      both(m, changing.c_str(), [op](const Tensor& x) { return unary_(op, x); }, "input"_a);
     }
   };
   for (int i = 0; i <= int(UnaryOp::Erfinv); ++i) {
@@ -195,6 +237,9 @@ void bind_unary(py::module_& m) {
     if (op != UnaryOp::Round && op != UnaryOp::Logit) bind(name_of(op), op);
   }
   for (const auto& a : aliases) bind(a.alias, a.op);
+  both(m, "positive", [](const Tensor& x) { return x; }, "input"_a);
+  both(m, "deg2rad", [](const Tensor& x) { return mul(x, number(kDegree, DType::Float64)); }, "input"_a);
+  both(m, "rad2deg", [](const Tensor& x) { return mul(x, number(1 / kDegree, DType::Float64)); }, "input"_a);
   both(m, "round", &round_to, "input"_a, py::kw_only(), "decimals"_a = 0);
   method(
       m, "round_",
@@ -228,7 +273,7 @@ void bind_ternary(py::module_& m) {
   both(m, "addcmul", &addcmul, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
   both(m, "addcdiv", &addcdiv, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
   method(m, "masked_fill_", &masked_fill_, "self"_a, "mask"_a, "value"_a);
-  methods(m, {"clamp_", "clip_"}, &clamp_, "self"_a, "min"_a = py::none(), "max"_a = py::none());
+  both_names(m, {"clamp_", "clip_"}, &clamp_, "input"_a, "min"_a = py::none(), "max"_a = py::none());
   method(m, "clamp_min_", [](const Tensor& x, const Tensor& min) { return clamp_(x, min, {}); }, "self"_a, "min"_a);
   method(m, "clamp_max_", [](const Tensor& x, const Tensor& max) { return clamp_(x, {}, max); }, "self"_a, "max"_a);
   method(m, "lerp_", &lerp_, "self"_a, "end"_a, "weight"_a);
