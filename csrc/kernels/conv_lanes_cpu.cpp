@@ -234,7 +234,8 @@ struct LanesSetup {
     char* tables = static_cast<char*>(
         thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
     passes = reinterpret_cast<Pass*>(tables);
-    make_passes(p, frame, p.from_group, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
+    make_passes(p, frame, p.from_group, false, passes,
+                reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   }
 };
 

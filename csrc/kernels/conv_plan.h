@@ -60,6 +60,17 @@ struct Pass {
   int64_t runs, run;          // `runs` runs of `run` elements
   int64_t* offsets;           // of the runs
   int64_t* tap_ids;           // of the taps, in the kernel's row-major order
+  // Whether run r of position q reads anything but padding, as far as the first `axes` axes tell.
+  SW_INLINE bool reads(const int64_t* from_size, int64_t r, const int64_t* q, int axes) const {
+    int64_t t = r * (taps / runs);
+    if (taps / runs > axis[2].taps) return true;  // runs over several rows
+    for (int d = 2; d >= 0; --d) {
+      const int64_t at = q[d] * axis[d].from_step + axis[d].shift(t % axis[d].taps);
+      if (d < axes && (at < 0 || at >= from_size[d])) return false;
+      t /= axis[d].taps;
+    }
+    return true;
+  }
 };
 
 // The geometry of frames: of all images and blocks alike. A block is some images and, of one axis, some positions.
@@ -123,8 +134,12 @@ Plan make_plan(const ConvShape& shape, Direction direction);
 Blocks make_blocks(const Plan& plan, int64_t macs, int64_t bytes, int64_t cache);
 // channels: elements per position; must_copy: elements have to be converted.
 Frame make_frame(const Plan& plan, const Blocks& blocks, int64_t channels, bool must_copy);
+// Axes this short are not worth a strip of positions; one of images takes its place, where there are more of them.
+inline constexpr int64_t kNarrow = 4;
+SW_INLINE bool is_narrow(const Plan& p, int64_t images) { return p.positions[2] <= kNarrow && images > p.positions[2]; }
+
 // Fills passes[plan.passes]; memory holds 2 * plan.taps numbers. tap: elements that one tap reads at each position.
-void make_passes(const Plan& plan, const Frame& frame, int64_t tap, Pass* passes, int64_t* memory);
+void make_passes(const Plan& plan, const Frame& frame, int64_t tap, bool merge, Pass* passes, int64_t* memory);
 
 // What a block covers.
 struct BlockRange {

@@ -89,7 +89,7 @@ void merge_taps(Pass& pass, int64_t tap, bool may_merge) {
 }
 }  // namespace
 
-void make_passes(const Plan& p, const Frame& f, int64_t tap, Pass* passes, int64_t* memory) {
+void make_passes(const Plan& p, const Frame& f, int64_t tap, bool merge, Pass* passes, int64_t* memory) {
   int64_t before = 0, i = 0;
   for (int64_t a = 0; a < p.phases[0]; ++a)
     for (int64_t b = 0; b < p.phases[1]; ++b)
@@ -110,7 +110,7 @@ void make_passes(const Plan& p, const Frame& f, int64_t tap, Pass* passes, int64
                                 (z.shift(w) - f.low[2]) * f.stride[2];
               pass.tap_ids[t] = (x.tap(u) * p.shape.kernel[1] + y.tap(v)) * p.shape.kernel[2] + z.tap(w);
             }
-        merge_taps(pass, tap, tap == f.channels);
+        merge_taps(pass, tap, merge && tap == f.channels);
       }
 }
 

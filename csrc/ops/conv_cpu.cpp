@@ -50,6 +50,31 @@ void indirect_tile(MicroArgs<T>& m, MicroKernel<T> kernel, int rows, int width, 
   for (int i = 0; i < rows; ++i) convert(tile + i * width, to + i * to_row, lanes);
 }
 
+// The runs that a tile has to take: those that read padding alone are left out, where they are few enough to list.
+struct RunList {
+  static constexpr int kMost = 64;
+  int64_t a[kMost], b[kMost];
+  // Runs [first, first + count) of position q; b_run: elements of b per run.
+  template <class T>
+  SW_INLINE void select(const Plan& plan, const Pass& pass, int64_t first, int64_t count, const int64_t* q, int axes,
+                        int64_t b_run, MicroArgs<T>& m) {
+    m.a_outer = pass.offsets + first;
+    m.b_outer = nullptr;
+    m.outer = count;
+    if (count > kMost) return;
+    int64_t kept = 0;
+    for (int64_t r = 0; r < count; ++r) {
+      if (!pass.reads(plan.from_size, first + r, q, axes)) continue;
+      a[kept] = pass.offsets[first + r];
+      b[kept++] = r * b_run;
+    }
+    if (kept == count) return;
+    m.a_outer = a;
+    m.b_outer = b;
+    m.outer = kept;
+  }
+};
+
 // All results of a block that one pass gives one panel. The strip of positions that makes a tile's rows runs along the
 // innermost axis, or over images where that axis is very short.
 template <class T, class S>
@@ -65,7 +90,8 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
     loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.plan.to_stride[d]};
     to += (a.first + begin * a.to_step) * c.plan.to_stride[d];
   }
-  if (loop[3].count <= 4 && loop[0].count > loop[3].count) {
+  const bool narrow = is_narrow(c.plan, range.images);
+  if (narrow) {
     const Loop images = loop[0];
     loop[0] = loop[3];
     loop[3] = images;
@@ -82,6 +108,7 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
   const int64_t runs = whole || pass.runs == 1 ? pass.runs : clamped(steps / pass.run, 1, pass.runs);
   const int64_t run = whole || pass.runs > 1 ? pass.run : steps;
 
+  RunList list;
   MicroArgs<T> m{};
   m.a_row = loop[3].from;
   m.a_step = 1;
@@ -90,8 +117,6 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
   for (int64_t run0 = 0; run0 < pass.runs; run0 += runs)
     for (int64_t k0 = 0; k0 < pass.run; k0 += run) {
       const bool onto = c.add || run0 > 0 || k0 > 0;
-      m.a_outer = pass.offsets + run0;
-      m.outer = smaller(runs, pass.runs - run0);
       m.inner = smaller(run, pass.run - k0);
       m.b = weights + (run0 * pass.run + k0) * width;
       for (int64_t i = 0; i < loop[0].count; ++i)
@@ -100,6 +125,8 @@ void correlate_panel(const Correlation<T, S>& c, const Pass& pass, const BlockRa
             const T* a =
                 frames + group * c.plan.from_group + k0 + i * loop[0].from + j * loop[1].from + k * loop[2].from;
             S* at = to + i * loop[0].to + j * loop[1].to + k * loop[2].to;
+            const int64_t q[3] = {range.begin[0] + j, range.begin[1] + k, range.begin[2] + i};
+            list.select(c.plan, pass, run0, smaller(runs, pass.runs - run0), q, narrow ? 3 : 2, pass.run * width, m);
             for (int64_t s = 0; s < strips; ++s) {
               const int64_t first = loop[3].count * s / strips;
               const int rows = int(loop[3].count * (s + 1) / strips - first);
@@ -126,18 +153,31 @@ struct WeightStrides {
   int64_t group, result, source;
 };
 
+// A few sources at a time go through a small buffer [result][source][tap]: the weights' own rows, or the panel's, are
+// often a power of two apart and would drive each other out of the cache.
 template <class T, class S>
 void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sources, int64_t lanes, int64_t width,
                 T* panel) {
-  // In the order of the weights' memory, but a few sources at a time where the results are far apart.
-  const int64_t block = w.result > w.source ? 16 : 1;
-  for (int64_t c0 = 0; c0 < sources; c0 += block)
-    for (int64_t j = 0; j < width; ++j)
-      for (int64_t c = c0; c < smaller(c0 + block, sources); ++c) {
-        T* to = panel + c * width + j;
-        const S* from = weight + j * w.result + c * w.source;
-        for (int64_t t = 0; t < pass.taps; ++t) to[t * sources * width] = j < lanes ? T(from[pass.tap_ids[t]]) : T(0);
+  const int64_t taps = smaller(w.result, w.source);
+  const bool far = w.result > w.source;  // results are far apart in memory, and sources side by side
+  const int64_t block = far ? clamped(4096 / (width * taps), 1, 16) : 1;
+  const int64_t pitch = far ? block * taps + 1 : taps;
+  T* buffer = static_cast<T*>(thread_scratch(kFrames, size_t(width * pitch) * sizeof(T)));
+  for (int64_t c0 = 0; c0 < sources; c0 += block) {
+    const int64_t count = smaller(block, sources - c0);
+    if (far) {
+      for (int64_t j = 0; j < lanes; ++j) convert(weight + j * w.result + c0 * taps, buffer + j * pitch, count * taps);
+    } else {
+      convert(weight + c0 * w.source, buffer, lanes * taps);
+    }
+    for (int64_t t = 0; t < pass.taps; ++t)
+      for (int64_t c = 0; c < count; ++c) {
+        T* to = panel + (t * sources + c0 + c) * width;
+        const T* from = buffer + c * taps + pass.tap_ids[t];
+        for (int64_t j = 0; j < lanes; ++j) to[j] = from[j * pitch];
+        clear(to + lanes, width - lanes);
       }
+  }
 }
 
 template <class T, class S>
@@ -194,14 +234,14 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
   const int64_t macs = p.macs();
   c.blocks = make_blocks(p, macs, p.frame_positions() * p.from_channels * int64_t(sizeof(T)), kFrameCache);
-  const bool narrow = p.positions[2] <= 4 && c.blocks.images > p.positions[2];
+  const bool narrow = is_narrow(p, c.blocks.images);
   c.vecs = panel_vecs<T>(c.plan.to_group, narrow ? c.blocks.images : p.positions[2]);
   c.frame = make_frame(p, c.blocks, p.from_channels, sizeof(T) != sizeof(S));
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
   Pass* passes = reinterpret_cast<Pass*>(tables);
-  make_passes(p, c.frame, c.plan.from_group, passes,
+  make_passes(p, c.frame, p.from_group, !narrow, passes,
               reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
   const int64_t group_stride = p.to_group * p.from_group * p.taps;

@@ -34,27 +34,31 @@ struct Pixels {
   int64_t *dy_offset, *x_offset;
 };
 
+// The pixels for which run `run` reads more than padding.
 template <class T, class S>
-Pixels list_pixels(const WeightGrad<T, S>& g, const BlockRange& r) {
+Pixels list_pixels(const WeightGrad<T, S>& g, const BlockRange& r, int64_t run) {
   struct Loop {
     int64_t count, dy, x;
   } loop[4] = {{r.images, g.plan.to_image, g.frame.image}};
   for (int d = 0; d < 3; ++d)
     loop[d + 1] = {r.end[d] - r.begin[d], g.plan.to_stride[d], g.plan.from_step(d) * g.frame.stride[d]};
-  if (loop[3].count <= 4 && loop[0].count > loop[3].count) {
+  const bool narrow = is_narrow(g.plan, r.images);
+  if (narrow) {
     const Loop images = loop[0];
     loop[0] = loop[3];
     loop[3] = images;
   }
-  Pixels p{loop[0].count * loop[1].count * loop[2].count, loop[3].count, loop[3].dy, loop[3].x, nullptr, nullptr};
-  p.dy_offset = static_cast<int64_t*>(thread_scratch(kPixels, size_t(2 * p.outer) * sizeof(int64_t)));
-  p.x_offset = p.dy_offset + p.outer;
-  int64_t o = 0;
+  const int64_t most = loop[0].count * loop[1].count * loop[2].count;
+  Pixels p{0, loop[3].count, loop[3].dy, loop[3].x, nullptr, nullptr};
+  p.dy_offset = static_cast<int64_t*>(thread_scratch(kPixels, size_t(2 * most) * sizeof(int64_t)));
+  p.x_offset = p.dy_offset + most;
   for (int64_t i = 0; i < loop[0].count; ++i)
     for (int64_t j = 0; j < loop[1].count; ++j)
-      for (int64_t k = 0; k < loop[2].count; ++k, ++o) {
-        p.dy_offset[o] = i * loop[0].dy + j * loop[1].dy + k * loop[2].dy;
-        p.x_offset[o] = i * loop[0].x + j * loop[1].x + k * loop[2].x;
+      for (int64_t k = 0; k < loop[2].count; ++k) {
+        const int64_t q[3] = {r.begin[0] + j, r.begin[1] + k, r.begin[2] + i};
+        if (!g.pass.reads(g.plan.from_size, run, q, narrow ? 3 : 2)) continue;
+        p.dy_offset[p.outer] = i * loop[0].dy + j * loop[1].dy + k * loop[2].dy;
+        p.x_offset[p.outer++] = i * loop[0].x + j * loop[1].x + k * loop[2].x;
       }
   return p;
 }
@@ -76,10 +80,10 @@ const T* block_gradient(const WeightGrad<T, S>& g, const BlockRange& r) {
   }
 }
 
-// Adds a block to the rows [k0, k1) of a buffer, all of one group.
+// Adds what a block gives one run to the rows [k0, k1) of a buffer, all of one group.
 template <class T, class S>
 void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T* frames, int64_t k0, int64_t k1,
-               T* buffer, bool first) {
+               int64_t run, T* buffer, bool first) {
   using Tile = MicroTile<T>;
   constexpr int n = Lanes<T>::n;
   const int64_t vecs = g.run_padded / n, group = k0 / g.out_group;
@@ -92,19 +96,17 @@ void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T*
   m.inner = p.inner;
   m.outer = p.outer;
   m.c_row = m.start_row = g.row;
-  const int64_t tiles = ceil_div(k1 - k0, Tile::kMaxColumnRows), columns = ceil_div(vecs, Tile::kMaxColumnVecs);
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t k = k0 + smaller(i * Tile::kMaxColumnRows, k1 - k0);
+  const int64_t columns = ceil_div(vecs, Tile::kMaxColumnVecs);
+  for (int64_t k = k0; k < k1; k += Tile::kMaxColumnRows) {
     const int rows = int(smaller(Tile::kMaxColumnRows, k1 - k));
     m.a = dy + k;
-    for (int64_t r = 0; r < g.pass.runs; ++r)
-      for (int64_t j = 0; j < columns; ++j) {
-        const int64_t vec = vecs * j / columns;
-        m.b = frames + group * g.in_group + g.pass.offsets[r] + vec * n;
-        m.c = buffer + k * g.row + r * g.run_padded + vec * n;
-        m.start = first ? nullptr : m.c;
-        micro_by_columns<T>(rows, int(vecs * (j + 1) / columns - vec))(m);
-      }
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t vec = vecs * j / columns;
+      m.b = frames + group * g.in_group + g.pass.offsets[run] + vec * n;
+      m.c = buffer + k * g.row + run * g.run_padded + vec * n;
+      m.start = first ? nullptr : m.c;
+      micro_by_columns<T>(rows, int(vecs * (j + 1) / columns - vec))(m);
+    }
   }
 }
 
@@ -121,11 +123,13 @@ void run_task(const WeightGrad<T, S>& g, int64_t task) {
     const BlockRange range = block_range(g.plan, g.blocks, b);
     const T* frames = block_frames<T>(g.plan, g.frame, g.blocks, range, g.x, kFrames);
     const T* dy = block_gradient(g, range);
-    const Pixels pixels = list_pixels(g, range);
-    for (int64_t k = k_begin; k < k_end;) {
-      const int64_t stop = smaller(k_end, (k / g.out_group + 1) * g.out_group);
-      add_block(g, pixels, dy, frames, k, stop, buffer, b == begin);
-      k = stop;
+    for (int64_t run = 0; run < g.pass.runs; ++run) {
+      const Pixels pixels = list_pixels(g, range, run);
+      for (int64_t k = k_begin; k < k_end;) {
+        const int64_t stop = smaller(k_end, (k / g.out_group + 1) * g.out_group);
+        add_block(g, pixels, dy, frames, k, stop, run, buffer, b == begin);
+        k = stop;
+      }
     }
   }
 }
@@ -175,7 +179,7 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   // In place, a last run that does not fill its vectors would read past the tensor.
   const bool must_copy = sizeof(T) != sizeof(S) || g.in_group % n != 0;
   g.frame = make_frame(p, g.blocks, p.from_channels, must_copy);
-  make_passes(p, g.frame, g.in_group, &g.pass,
+  make_passes(p, g.frame, g.in_group, !is_narrow(p, g.blocks.images), &g.pass,
               static_cast<int64_t*>(thread_scratch(kTables, 2 * size_t(p.taps) * sizeof(int64_t))));
   g.run_padded = round_up(g.pass.run, n);
   g.row = g.pass.runs * g.run_padded;
