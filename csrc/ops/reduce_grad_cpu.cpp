@@ -48,9 +48,13 @@ int64_t arg_reduce_line(const T* x, int64_t n) {
         const auto v = vload(x + i + k * L::n);
         acc[k] = kMax ? vmax(acc[k], v) : vmin(acc[k], v);
       }
-    A lanes[width];
-    __builtin_memcpy(lanes, acc, sizeof acc);
-    for (int64_t k = 0; k < width; ++k) best = kMax ? vmax(best, lanes[k]) : vmin(best, lanes[k]);
+    const auto pick = [](auto a, auto b) { return kMax ? vmax(a, b) : vmin(a, b); };
+    const typename L::vec all = pick(pick(acc[0], acc[1]), pick(acc[2], acc[3]));
+    A lanes[L::n];
+    __builtin_memcpy(lanes, &all, sizeof all);
+    for (int half = L::n / 2; half > 0; half /= 2)
+      for (int k = 0; k < half; ++k) lanes[k] = pick(lanes[k], lanes[k + half]);
+    best = lanes[0];
   }
   for (; i < n; ++i) best = kMax ? vmax(best, A(x[i])) : vmin(best, A(x[i]));
   for (i = 0; i + 32 <= n; i += 32) {
