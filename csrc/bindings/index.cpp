@@ -203,9 +203,11 @@ void set_item(const Tensor& x, const py::object& key, const py::object& given) {
   copy_(view, value);
 }
 
-Indices read_indices(const py::sequence& indices) {
+Indices read_indices(const py::object& indices) {
+  SW_CHECK_TYPE(PyTuple_Check(indices.ptr()) || PyList_Check(indices.ptr()),
+                "index_put: expected a tuple of tensors or None as indices, got ", Py_TYPE(indices.ptr())->tp_name);
   Indices out;
-  for (const py::handle item : indices) {
+  for (const py::object item : py::tuple(indices)) {
     Tensor t;
     SW_CHECK_TYPE(item.is_none() || unwrap(item.ptr(), t), "index_put: expected tensors or None as indices, got ",
                   Py_TYPE(item.ptr())->tp_name);
@@ -238,13 +240,13 @@ void bind_items(py::module_& m) {
   });
   plain_method(
       m, "index_put_",
-      [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
+      [](const Tensor& x, const py::object& indices, const Tensor& values, bool accumulate) {
         return index_put_(x, read_indices(indices), values, accumulate);
       },
       "self"_a, "indices"_a, "values"_a, "accumulate"_a = false);
   m.def(
       "index_put",
-      [](const Tensor& x, const py::sequence& indices, const Tensor& values, bool accumulate) {
+      [](const Tensor& x, const py::object& indices, const Tensor& values, bool accumulate) {
         return index_put(x, read_indices(indices), values, accumulate);
       },
       "input"_a, "indices"_a, "values"_a, "accumulate"_a = false);

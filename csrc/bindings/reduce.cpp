@@ -50,6 +50,8 @@ double norm_order(const py::object& p) {
     SW_CHECK_VALUE(name == "fro", "norm: p must be a number, inf, -inf or 'fro', got '", name, "'");
     return 2;
   }
+  SW_CHECK_TYPE(p.is_none() || PyFloat_Check(p.ptr()) || PyLong_Check(p.ptr()),
+                "norm: expected p to be a number, inf, -inf or 'fro', got ", Py_TYPE(p.ptr())->tp_name);
   return p.is_none() ? 2 : p.cast<double>();
 }
 

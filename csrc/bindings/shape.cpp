@@ -122,6 +122,21 @@ py::tuple as_tuple(const std::vector<Tensor>& parts) {
   return out;
 }
 
+// Tensors have __index__, but as sizes they are sequences.
+bool is_number(const py::object& o) {
+  Tensor t;
+  return PyIndex_Check(o.ptr()) && !unwrap(o.ptr(), t);
+}
+
+std::vector<int64_t> integers(const py::object& o, const char* op) {
+  py::detail::make_caster<std::vector<int64_t>> caster;
+  Tensor t;
+  const py::object list = unwrap(o.ptr(), t) ? o.attr("tolist")() : o;
+  SW_CHECK_TYPE(caster.load(list, true), op, ": expected an integer or a sequence of integers, got ",
+                py::repr(list).cast<std::string>());
+  return py::detail::cast_op<std::vector<int64_t>>(caster);
+}
+
 void bind_parts(py::module_& m) {
   both(m, "flipud", [](const Tensor& x) { return flip(x, {0}); }, "input"_a);
   both(m, "fliplr", [](const Tensor& x) { return flip(x, {1}); }, "input"_a);
@@ -146,15 +161,15 @@ void bind_parts(py::module_& m) {
       },
       "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
   const auto split_any = [](const Tensor& x, const py::object& sizes, int64_t dim) {
-    if (PyIndex_Check(sizes.ptr())) return as_tuple(split(x, sizes.cast<int64_t>(), dim));
-    return as_tuple(split(x, sizes.cast<std::vector<int64_t>>(), dim));
+    if (is_number(sizes)) return as_tuple(split(x, sizes.cast<int64_t>(), dim));
+    return as_tuple(split(x, integers(sizes, "split"), dim));
   };
   m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0);
   m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0);
   plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
   const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
-    if (PyIndex_Check(sections.ptr())) return as_tuple(tensor_split(x, sections.cast<int64_t>(), dim));
-    return as_tuple(tensor_split(x, sections.cast<std::vector<int64_t>>(), dim));
+    if (is_number(sections)) return as_tuple(tensor_split(x, sections.cast<int64_t>(), dim));
+    return as_tuple(tensor_split(x, integers(sections, "tensor_split"), dim));
   };
   m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0);
   add_method("tensor_split", m.attr("tensor_split"));

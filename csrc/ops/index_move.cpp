@@ -107,6 +107,7 @@ Positions find_positions(const char* op, const Tensor& x, const Indices& indices
     ++tensors;
     if (index.dtype() == DType::Bool) {
       ++masks;
+      SW_CHECK_INDEX(index.dim() > 0, op, ": a mask must have at least 1 dimension");
       check_mask_shape(op, x, index, at);
       const Tensor found = nonzero(index);
       for (int i = 0; i < index.dim(); ++i) p.per_dim.push_back(contiguous(select(found, 1, i)));
