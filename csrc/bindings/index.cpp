@@ -207,7 +207,7 @@ Indices read_indices(const py::object& indices) {
   SW_CHECK_TYPE(PyTuple_Check(indices.ptr()) || PyList_Check(indices.ptr()),
                 "index_put: expected a tuple of tensors or None as indices, got ", Py_TYPE(indices.ptr())->tp_name);
   Indices out;
-  for (const py::object item : py::tuple(indices)) {
+  for (const py::handle item : py::tuple(indices)) {
     Tensor t;
     SW_CHECK_TYPE(item.is_none() || unwrap(item.ptr(), t), "index_put: expected tensors or None as indices, got ",
                   Py_TYPE(item.ptr())->tp_name);

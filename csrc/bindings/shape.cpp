@@ -15,7 +15,7 @@ void shape_method(py::module_& m, const char* name, const char* keyword, F f) {
   plain_method(m, name, [name, keyword, f](const Tensor& x, const py::args& args, const py::kwargs& kwargs) {
     Shape shape;
     if (args.empty() && kwargs.size() == 1 && kwargs.contains(keyword)) {
-      shape = kwargs[keyword].cast<Shape>();
+      shape = shape_from_args(py::make_tuple(kwargs[keyword]), name);
     } else {
       SW_CHECK_TYPE(kwargs.empty(), name, ": unexpected keyword arguments ", py::repr(kwargs).cast<std::string>());
       shape = shape_from_args(args, name);
@@ -110,7 +110,8 @@ void bind_dims(py::module_& m) {
       "indexing"_a = py::none());
   m.def("broadcast_shapes", [](const py::args& shapes) {
     Shape out;
-    for (const py::handle s : shapes) out = broadcast_shapes(out, s.cast<Shape>(), "broadcast_shapes");
+    for (const py::handle s : shapes)
+      out = broadcast_shapes(out, shape_from_args(py::make_tuple(s), "broadcast_shapes"), "broadcast_shapes");
     return out;
   });
 }
@@ -126,6 +127,12 @@ py::tuple as_tuple(const std::vector<Tensor>& parts) {
 bool is_number(const py::object& o) {
   Tensor t;
   return PyIndex_Check(o.ptr()) && !unwrap(o.ptr(), t);
+}
+
+int64_t integer(const py::object& o, const char* op) {
+  py::detail::make_caster<int64_t> caster;
+  SW_CHECK_VALUE(caster.load(o, true), op, ": ", py::repr(o).cast<std::string>(), " does not fit into 64 bits");
+  return py::detail::cast_op<int64_t>(caster);
 }
 
 std::vector<int64_t> integers(const py::object& o, const char* op) {
@@ -161,14 +168,14 @@ void bind_parts(py::module_& m) {
       },
       "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
   const auto split_any = [](const Tensor& x, const py::object& sizes, int64_t dim) {
-    if (is_number(sizes)) return as_tuple(split(x, sizes.cast<int64_t>(), dim));
+    if (is_number(sizes)) return as_tuple(split(x, integer(sizes, "split"), dim));
     return as_tuple(split(x, integers(sizes, "split"), dim));
   };
   m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0);
   m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0);
   plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
   const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
-    if (is_number(sections)) return as_tuple(tensor_split(x, sections.cast<int64_t>(), dim));
+    if (is_number(sections)) return as_tuple(tensor_split(x, integer(sections, "tensor_split"), dim));
     return as_tuple(tensor_split(x, integers(sections, "tensor_split"), dim));
   };
   m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0);

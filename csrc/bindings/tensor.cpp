@@ -80,7 +80,7 @@ SW_BINDINGS(tensor) {
   plain_method(m, "__index__", [](const Tensor& t) {
     SW_CHECK_TYPE(!is_floating(t.dtype()) && t.numel() == 1, "index: expected an integer tensor with one element, got ", t.dtype(),
                   " of shape ", t.shape());
-    return py::int_(item(t));
+    return py::int_(item(t).cast<int64_t>());  // of a bool too
   });
   m.def("empty",
         [](const py::args& size, std::optional<DType> dtype, const Device& device, bool requires_grad) {

@@ -333,14 +333,15 @@ Tensor repeat(const Tensor& x, const Shape& repeats) {
   }
   Tensor out = reshape(x, shape);
   bool copied = false;
-  for (int d = repeats.size() - 1; d >= 0; --d) {
-    if (repeats[d] == 1) continue;
-    Shape wide = out.shape();
-    wide.insert(d, repeats[d]);
-    Shape merged = out.shape();
-    merged[d] *= repeats[d];
-    out = reshape(contiguous(expand(unsqueeze(out, d), wide)), merged);
-    copied = true;
+  for (const bool none : {true, false}) {  // dimensions that vanish first, so that nothing large is made for nothing
+    for (int d = repeats.size() - 1; d >= 0; --d) {
+      if (repeats[d] == 1 || (repeats[d] == 0) != none) continue;
+      Shape wide = out.shape(), merged = out.shape();
+      wide.insert(d, repeats[d]);
+      merged[d] *= repeats[d];
+      out = reshape(contiguous(expand(unsqueeze(out, d), wide)), merged);
+      copied = true;
+    }
   }
   return copied ? out : clone(out);
 }
