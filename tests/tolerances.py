@@ -20,6 +20,8 @@ import numpy as np
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7}
 COMPUTE = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-23}
 STORE, SUM = 1.0, 4.0
+COMPOSED = 2.0  # of the ops in op_cases/more.py, each of whose steps rounds to the stored type
+NUMERIC = 1e-9  # of gradients for which central differences stand in
 FLOOR = {"float64": 1e-300, "float32": 1e-37, "bfloat16": 1e-37}  # results that underflow
 
 FACTOR: dict[str, float] = {
@@ -36,18 +38,27 @@ STORED_RESULT = {"addmm": "the product, before it is added"}  # the same for res
 
 
 def allowed(
-    op: str, dtype: str, expected: np.ndarray, length: int, terms: float, condition: float = 1.0, incoming: float = 0.0
+    op: str,
+    dtype: str,
+    expected: np.ndarray,
+    length: int,
+    terms: float,
+    condition: float = 1.0,
+    incoming: float = 0.0,
+    numeric: bool = False,
 ) -> np.ndarray:
     """The largest |result - expected|, element by element.
 
     terms: the root mean square of the inputs for a sum, else 0. condition: how much the sample's inputs amplify a
         relative error.
-    incoming: for a gradient, the largest |dy|.
+    incoming: for a gradient, the largest |dy|. numeric: the expected gradient is one of differences.
     """
     size = np.where(np.isfinite(expected), np.abs(expected), 0.0)
     scale = max(float(size.max(initial=0.0)), terms)
     summed = SUM * np.sqrt(max(length, 1)) * COMPUTE[dtype] * scale * condition
     limit = FACTOR.get(op, 1.0) * (STORE * EPS[dtype] * size + summed) + FLOOR[dtype]
-    if op in (STORED if incoming else STORED_RESULT):
+    if numeric:  # composed of other ops
+        limit = limit + COMPOSED * EPS[dtype] * np.sqrt(max(length, 1)) * max(scale, incoming)
+    elif op in (STORED if incoming else STORED_RESULT):
         limit = limit + STORE * EPS[dtype] * condition * np.sqrt(max(length, 1)) * max(scale, incoming)
-    return limit
+    return limit + NUMERIC * max(scale, incoming) if numeric else limit
