@@ -198,7 +198,8 @@ class Expected:
         arrays = leaves(self.arrays, np.ndarray)
         self.length = max([a.size for a in [*arrays, *self.values]]) if case.sums else 1
         floating = np.concatenate([a.ravel() for a in arrays if a.dtype == np.float64] or [np.zeros(0)])
-        self.terms = float(np.sqrt(np.nanmean(floating**2))) if case.sums and floating.size else 0.0
+        known = floating[~np.isnan(floating)]
+        self.terms = float(np.sqrt(np.mean(known**2))) if case.sums and known.size else 0.0
 
 
 @cache

@@ -41,6 +41,9 @@ def _masked(op: str, p: float):
     )
 
 
+# Activations beside relu that the fused ops may name.
+FUSED = ("relu6", "leaky_relu", "gelu", "silu", "mish", "hardswish")
+
 CASES = [
     OpCase(
         "F.batch_norm",
@@ -58,6 +61,8 @@ CASES = [
             _batch((2, 3, 4, 4), residual=normal(2, 3, 4, 4)),
             _batch((2, 3, 4, 4), activation="relu"),
             _batch((2, 17, 3, 3), residual=normal(2, 17, 3, 3), activation="relu"),
+            *[_batch((2, 5, 3, 3), residual=normal(2, 5, 3, 3), activation=name) for name in FUSED],
+            *[_running((2, 5, 3, 3), activation=name) for name in FUSED],
             _running((7, 3)),
             _running((2, 3, 4, 5)),
             _running((0, 3, 4, 5)),
@@ -117,10 +122,16 @@ CASES = [
             Sample(normal(2, 17, 3, 3), normal(2, 17, 3, 3), 0.5),
             Sample(normal(2, 17, 3, 3), normal(2, 17, 3, 3), 1.0, "relu"),
             Sample(normal(7, 9), normal(7, 9), -2.0, "relu"),
+            Sample(normal(7, 9), normal(7, 9), 1.0, "relu6"),
             Sample(normal(0, 3), normal(0, 3), 1.0, "relu"),
         ],
         large=Sample(normal(8, 16, 24, 24), normal(8, 16, 24, 24), 0.5, "relu"),
         exact=True,
+    ),
+    OpCase(
+        "F.residual_add",
+        [Sample(normal(2, 5, 3, 3), normal(2, 5, 3, 3), 0.5, name) for name in FUSED],
+        name="residual_add_activations",
     ),
     *[
         OpCase(
