@@ -32,9 +32,13 @@ STORED: dict[str, str] = {
     **dict.fromkeys(("sigmoid", "tanh", "exp", "exp2", "expm1", "sqrt", "rsqrt", "reciprocal", "tan"), _RESULT),
     **dict.fromkeys(("mul", "div", "pow", "pow_number", "remainder", "atan2", "prelu", "matmul", "outer"), _TERMS),
     **dict.fromkeys(("softmax", "softmin", "log_softmax", "glu"), _RESULT),
+    **dict.fromkeys(("batch_norm_activations", "residual_add_activations"), "the sum, before its activation"),
     "pad": "the sums over one axis, which are the terms of those over the next",
 }
-STORED_RESULT = {"addmm": "the product, before it is added"}  # the same for results
+STORED_RESULT = {  # the same for results
+    "addmm": "the product, before it is added",
+    **dict.fromkeys(("batch_norm_activations", "residual_add_activations"), "the sum, before its activation"),
+}
 
 
 def allowed(

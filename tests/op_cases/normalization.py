@@ -61,8 +61,6 @@ CASES = [
             _batch((2, 3, 4, 4), residual=normal(2, 3, 4, 4)),
             _batch((2, 3, 4, 4), activation="relu"),
             _batch((2, 17, 3, 3), residual=normal(2, 17, 3, 3), activation="relu"),
-            *[_batch((2, 5, 3, 3), residual=normal(2, 5, 3, 3), activation=name) for name in FUSED],
-            *[_running((2, 5, 3, 3), activation=name) for name in FUSED],
             _running((7, 3)),
             _running((2, 3, 4, 5)),
             _running((0, 3, 4, 5)),
@@ -127,6 +125,13 @@ CASES = [
         ],
         large=Sample(normal(8, 16, 24, 24), normal(8, 16, 24, 24), 0.5, "relu"),
         exact=True,
+    ),
+    OpCase(
+        "F.batch_norm",
+        [_batch((2, 5, 3, 3), residual=normal(2, 5, 3, 3), activation=name) for name in FUSED]
+        + [_running((2, 5, 3, 3), activation=name) for name in FUSED],
+        name="batch_norm_activations",
+        sums=True,
     ),
     OpCase(
         "F.residual_add",
