@@ -126,3 +126,11 @@ class detect_anomaly(set_detect_anomaly):
 
     def __init__(self, check_nan: bool = True) -> None:
         super().__init__(True, check_nan)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "gradcheck":  # imported at first use
+        from ..testing import gradcheck
+
+        return gradcheck
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
