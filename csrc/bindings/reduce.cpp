@@ -75,12 +75,10 @@ void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwi
       "input"_a, "dim"_a, "keepdim"_a = false);
 }
 
-// f(input, dim, keepdim, ...) under NumPy's names for the same arguments too: sum(x, axis=1, keepdims=True).
+// f(input, dim=None, keepdim=False, ...)
 template <class F, class... Extra>
 void reduction(py::module_& m, const char* name, F f, const Extra&... extra) {
-  function(m, name, f, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, extra...);
-  function(m, name, f, "input"_a, "axis"_a, "keepdim"_a = false, extra...);
-  both(m, name, f, "input"_a, "axis"_a = py::none(), "keepdims"_a = false, extra...);
+  both(m, name, f, "input"_a, "dim"_a = py::none(), "keepdim"_a = false, extra...);
 }
 
 void bind_sums(py::module_& m) {

@@ -207,7 +207,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, const std::string& 
   if (mode == "constant") return pad_constant(x, a, shape, value);
   const bool reflect = mode == "reflect", circular = mode == "circular";
   SW_CHECK_VALUE(reflect || circular || mode == "replicate",
-                 "pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got '", mode, "'");
+                 "pad: expected mode 'constant', 'reflect', 'replicate' or 'circular', got '", mode, "'");
   Tensor y = x;
   for (int d = 0; d < x.dim(); ++d) {
     const int64_t size = x.shape()[d], before = a.before[d], after = a.after[d];
