@@ -254,7 +254,8 @@ void bind_items(py::module_& m) {
 }
 
 void bind_lines(py::module_& m) {
-  both(m, "index_select", &index_select, "input"_a, "dim"_a, "index"_a);
+  both(m, "index_select", &index_select, "input"_a, "dim"_a, "index"_a,
+       "The entries of dimension dim at the positions in index (1-D).");
   method(m, "index_add_", &index_add_, "self"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
   method(m, "index_copy_", &index_copy_, "self"_a, "dim"_a, "index"_a, "source"_a);
   method(m, "index_fill_", &index_fill_, "self"_a, "dim"_a, "index"_a, "value"_a);
@@ -263,33 +264,37 @@ void bind_lines(py::module_& m) {
       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source, double alpha) {
         return index_add_(clone(x), dim, index, source, alpha);
       },
-      "input"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
+      "input"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1,
+      "input with source added at the positions in index along dim; duplicates add up.");
   both(
       m, "index_copy",
       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
         return index_copy_(clone(x), dim, index, source);
       },
-      "input"_a, "dim"_a, "index"_a, "source"_a);
+      "input"_a, "dim"_a, "index"_a, "source"_a, "input with source stored at the positions in index along dim.");
   both(
       m, "index_fill",
       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& value) {
         return index_fill_(clone(x), dim, index, value);
       },
-      "input"_a, "dim"_a, "index"_a, "value"_a);
-  both(m, "gather", &gather, "input"_a, "dim"_a, "index"_a);
+      "input"_a, "dim"_a, "index"_a, "value"_a, "input with a number stored at the positions in index along dim.");
+  both(m, "gather", &gather, "input"_a, "dim"_a, "index"_a,
+       "y[i][j][k] = input[i][index[i][j][k]][k] for dim = 1: picks along dim, of the shape of index.");
   both(
       m, "take_along_dim", [](const Tensor& x, const Tensor& index, int64_t dim) { return gather(x, dim, index); },
-      "input"_a, "indices"_a, "dim"_a);
+      "input"_a, "indices"_a, "dim"_a, "gather with NumPy's order of arguments.");
   for (const char* source : {"src", "value"}) {
     both(m, "scatter", &scatter, "input"_a, "dim"_a, "index"_a, py::arg(source));
   }
   method(m, "scatter_add_", &scatter_add_, "self"_a, "dim"_a, "index"_a, "src"_a);
-  both(m, "scatter_add", &scatter_add, "input"_a, "dim"_a, "index"_a, "src"_a);
+  both(m, "scatter_add", &scatter_add, "input"_a, "dim"_a, "index"_a, "src"_a,
+       "gather backwards: a copy of input with src added at index along dim, in row-major order.");
   function(m, "_scatter_", &scatter_, "input"_a, "dim"_a, "index"_a, "src"_a);
   function(m, "_scatter_", &scatter_, "input"_a, "dim"_a, "index"_a, "value"_a);
   add_method("scatter_", m.attr("_scatter_"));
-  both(m, "take", &take, "input"_a, "index"_a);
-  both(m, "masked_select", &masked_select, "input"_a, "mask"_a);
+  both(m, "take", &take, "input"_a, "index"_a, "Elements of the flattened input at index.");
+  both(m, "masked_select", &masked_select, "input"_a, "mask"_a,
+       "The elements where mask (bool, broadcast) is true, in one dimension.");
   function(
       m, "embedding",
       [](const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx) {
@@ -306,13 +311,16 @@ SW_BINDINGS(index) {
   bind_lines(m);
   m.def("nonzero", &nonzero_any, "input"_a, py::kw_only(), "as_tuple"_a = false);
   plain_method(m, "nonzero", &nonzero_any, "self"_a, "as_tuple"_a = false);
-  both(m, "argwhere", &nonzero, "input"_a);
-  function(m, "one_hot", &one_hot, "tensor"_a, "num_classes"_a = -1);
-  both(m, "tril", &tril, "input"_a, "diagonal"_a = 0);
-  both(m, "triu", &triu, "input"_a, "diagonal"_a = 0);
-  both(m, "diag", &diag, "input"_a, "diagonal"_a = 0);
-  both(m, "diag_embed", &diag_embed, "input"_a, "offset"_a = 0);
-  both(m, "bincount", &bincount, "input"_a, "weights"_a = py::none(), "minlength"_a = 0);
+  both(m, "argwhere", &nonzero, "input"_a, "Positions of elements that are not zero, one row each.");
+  function(
+      m, "one_hot", &one_hot, "tensor"_a, "num_classes"_a = -1,
+      "int64 (..., num_classes) with a one at each class; -1 counts the classes. IndexError for a class out of range.");
+  both(m, "tril", &tril, "input"_a, "diagonal"_a = 0, "The elements on and below a diagonal; the others are 0.");
+  both(m, "triu", &triu, "input"_a, "diagonal"_a = 0, "The elements on and above a diagonal; the others are 0.");
+  both(m, "diag", &diag, "input"_a, "diagonal"_a = 0, "The diagonal of a matrix, or a matrix with the given diagonal.");
+  both(m, "diag_embed", &diag_embed, "input"_a, "offset"_a = 0, "Matrices with the last dimension on their diagonals.");
+  both(m, "bincount", &bincount, "input"_a, "weights"_a = py::none(), "minlength"_a = 0,
+       "How often each value from 0 occurs, or the sum of its weights.");
   function(
       m, "searchsorted",
       [](const Tensor& sorted, const Tensor& values, bool right) { return searchsorted(sorted, values, right); },

@@ -82,17 +82,23 @@ void reduction(py::module_& m, const char* name, F f, const Extra&... extra) {
 }
 
 void bind_sums(py::module_& m) {
-  reduction(m, "sum", &sum, "dtype"_a = py::none());
-  reduction(m, "mean", &mean, "dtype"_a = py::none());
-  reduction(m, "nansum", &nansum, "dtype"_a = py::none());
-  reduction(m, "nanmean", &nanmean, "dtype"_a = py::none());
-  reduction(m, "prod", &prod, "dtype"_a = py::none());
-  both(m, "logsumexp", &logsumexp, "input"_a, "dim"_a, "keepdim"_a = false);
-  both(m, "count_nonzero", &count_nonzero, "input"_a, "dim"_a = py::none());
-  reduction(m, "all", &all);
-  reduction(m, "any", &any);
-  both(m, "cumsum", &cumsum, "input"_a, "dim"_a, "dtype"_a = py::none());
-  both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none());
+  reduction(m, "sum", &sum, "dtype"_a = py::none(),
+            "The sum over dim (all dimensions if None), pairwise in float32 or wider; integers in int64.");
+  reduction(m, "mean", &mean, "dtype"_a = py::none(),
+            "The mean over dim (all dimensions if None); floating dtypes only, or give dtype.");
+  reduction(m, "nansum", &nansum, "dtype"_a = py::none(), "The sum of the elements that are not NaN.");
+  reduction(m, "nanmean", &nanmean, "dtype"_a = py::none(), "The mean of the elements that are not NaN.");
+  reduction(m, "prod", &prod, "dtype"_a = py::none(), "The product over dim; the gradient is exact with zeros too.");
+  both(m, "logsumexp", &logsumexp, "input"_a, "dim"_a, "keepdim"_a = false,
+       "log(sum(exp(x))) over dim, without overflow.");
+  both(m, "count_nonzero", &count_nonzero, "input"_a, "dim"_a = py::none(),
+       "The number of elements that are not zero (int64); NaN counts.");
+  reduction(m, "all", &all, "Are all elements over dim nonzero?");
+  reduction(m, "any", &any, "Is any element over dim nonzero?");
+  both(m, "cumsum", &cumsum, "input"_a, "dim"_a, "dtype"_a = py::none(),
+       "Running sums along dim, accumulated in float64 (integers in int64).");
+  both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none(),
+       "Running products along dim; the gradient is exact with zeros too.");
   m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false,
         "dtype"_a = py::none());
   add_method("norm", m.attr("norm"));
@@ -103,16 +109,20 @@ void bind_extremes(py::module_& m) {
                &maximum);
   bind_extreme(m, "min", &amin, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&min),
                &minimum);
-  both(m, "amax", &amax, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
-  both(m, "amin", &amin, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false);
+  both(m, "amax", &amax, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false,
+       "The largest elements over dim; NaN wins, and equal elements share the gradient.");
+  both(m, "amin", &amin, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false,
+       "The smallest elements over dim; NaN wins, and equal elements share the gradient.");
   both(
       m, "aminmax",
       [](const Tensor& x, const Dims& dim, bool keepdim) {
         return NamedPair{"aminmax", "min", "max", amin(x, dim, keepdim), amax(x, dim, keepdim)};
       },
-      "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false);
-  reduction(m, "argmax", &argmax);
-  reduction(m, "argmin", &argmin);
+      "input"_a, py::kw_only(), "dim"_a = py::none(), "keepdim"_a = false, "(min, max) over dim.");
+  reduction(m, "argmax", &argmax,
+            "Position of the first largest element along dim (None: in the flattened tensor); NaN wins.");
+  reduction(m, "argmin", &argmin,
+            "Position of the first smallest element along dim (None: in the flattened tensor); NaN wins.");
   function(m, "median", [](const Tensor& x) { return median(x); }, "input"_a);
   both(
       m, "median",

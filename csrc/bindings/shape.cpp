@@ -70,16 +70,22 @@ void bind_dims(py::module_& m) {
   shape_method(m, "repeat", "repeats", &repeat);
   shape_method(m, "tile", "dims", &tile);
   shape_method(m, "flip", "dims", &flip);
-  function(m, "reshape", &reshape, "input"_a, "shape"_a);
-  function(m, "permute", &permute, "input"_a, "dims"_a);
-  function(m, "broadcast_to", &expand, "input"_a, "size"_a);
-  function(m, "tile", &tile, "input"_a, "dims"_a);
-  function(m, "flip", &flip, "input"_a, "dims"_a);
-  both(m, "flatten", &flatten, "input"_a, "start_dim"_a = 0, "end_dim"_a = -1);
-  both(m, "unflatten", &unflatten, "input"_a, "dim"_a, "sizes"_a);
-  both(m, "ravel", [](const Tensor& x) { return reshape(x, {-1}); }, "input"_a);
-  both(m, "squeeze", &squeeze_dims, "input"_a, "dim"_a = py::none());
-  both(m, "unsqueeze", &unsqueeze, "input"_a, "dim"_a);
+  function(m, "reshape", &reshape, "input"_a, "shape"_a,
+           "The elements in row-major order under another shape; one size may be -1. A view where strides permit one, "
+           "else a copy.");
+  function(m, "permute", &permute, "input"_a, "dims"_a, "A view with the dimensions in another order.");
+  function(m, "broadcast_to", &expand, "input"_a, "size"_a,
+           "A view of input with dimensions of size 1 repeated to the given shape.");
+  function(m, "tile", &tile, "input"_a, "dims"_a, "input repeated along each dimension, as numpy.tile.");
+  function(m, "flip", &flip, "input"_a, "dims"_a, "A copy with the order of elements reversed along dims.");
+  both(m, "flatten", &flatten, "input"_a, "start_dim"_a = 0, "end_dim"_a = -1,
+       "Dimensions start_dim to end_dim as one.");
+  both(m, "unflatten", &unflatten, "input"_a, "dim"_a, "sizes"_a,
+       "Dimension dim cut into several sizes; one may be -1.");
+  both(m, "ravel", [](const Tensor& x) { return reshape(x, {-1}); }, "input"_a, "All elements in one dimension.");
+  both(m, "squeeze", &squeeze_dims, "input"_a, "dim"_a = py::none(),
+       "A view without dimensions of size 1: all of them, or those in dim.");
+  both(m, "unsqueeze", &unsqueeze, "input"_a, "dim"_a, "A view with a new dimension of size 1 at dim.");
   plain_method(
       m, "squeeze_", [](const Tensor& x, const std::optional<Shape>& dim) { return become(x, squeeze_dims(x, dim)); },
       "self"_a, "dim"_a = py::none());
@@ -87,7 +93,7 @@ void bind_dims(py::module_& m) {
       m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a, "dim"_a);
   for (const char* name : {"transpose", "swapaxes", "swapdims"})
     both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a);
-  both(m, "t", &t, "input"_a);
+  both(m, "t", &t, "input"_a, "The transpose of a matrix; shorter tensors as they are.");
   for (const char* name : {"movedim", "moveaxis"}) both(m, name, &movedim, "input"_a, "source"_a, "destination"_a);
   plain_method(
       m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
@@ -99,7 +105,7 @@ void bind_dims(py::module_& m) {
       "other"_a);
   add_property("T", py::cpp_function(&reverse_dims));
   add_property("mT", py::cpp_function(&matrix_transpose));
-  both(m, "adjoint", &matrix_transpose, "input"_a);
+  both(m, "adjoint", &matrix_transpose, "input"_a, "The last two dimensions swapped.");
   m.def("broadcast_tensors",
         [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
   m.def(
@@ -145,8 +151,8 @@ std::vector<int64_t> integers(const py::object& o, const char* op) {
 }
 
 void bind_parts(py::module_& m) {
-  both(m, "flipud", [](const Tensor& x) { return flip(x, {0}); }, "input"_a);
-  both(m, "fliplr", [](const Tensor& x) { return flip(x, {1}); }, "input"_a);
+  both(m, "flipud", [](const Tensor& x) { return flip(x, {0}); }, "input"_a, "flip along the first dimension.");
+  both(m, "fliplr", [](const Tensor& x) { return flip(x, {1}); }, "input"_a, "flip along the second dimension.");
   plain_method(m, "sum_to_size", [](const Tensor& x, const py::args& size) {
     const Shape shape = shape_from_args(size, "sum_to_size");
     py::gil_scoped_release release;
@@ -157,16 +163,19 @@ void bind_parts(py::module_& m) {
       if (d < lead || (shape[d - lead] == 1 && x.shape()[d] != 1)) dims.push_back(d);
     return reshape(dims.empty() ? x : sum(x, dims, true), shape);
   });
-  both(m, "narrow", &narrow, "input"_a, "dim"_a, "start"_a, "length"_a);
-  both(m, "select", &select, "input"_a, "dim"_a, "index"_a);
-  both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1);
+  both(m, "narrow", &narrow, "input"_a, "dim"_a, "start"_a, "length"_a,
+       "A view of `length` elements from `start` along dim.");
+  both(m, "select", &select, "input"_a, "dim"_a, "index"_a, "A view of one index along dim, which is dropped.");
+  both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1,
+       "A view of the diagonals over two dimensions, as the last dimension.");
   plain_method(m, "unfold", &unfold, "self"_a, "dimension"_a, "size"_a, "step"_a);
   both(
       m, "as_strided",
       [](const Tensor& x, const Shape& size, const Shape& stride, std::optional<int64_t> offset) {
         return as_strided(x, size, stride, offset ? *offset : x.offset());
       },
-      "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none());
+      "input"_a, "size"_a, "stride"_a, "storage_offset"_a = py::none(),
+      "A view of the memory with any sizes, strides and offset (in elements), within the memory.");
   const auto split_any = [](const Tensor& x, const py::object& sizes, int64_t dim) {
     if (is_number(sizes)) return as_tuple(split(x, integer(sizes, "split"), dim));
     return as_tuple(split(x, integers(sizes, "split"), dim));
@@ -191,7 +200,8 @@ void bind_parts(py::module_& m) {
       [](const Tensor& x, const Shape& shifts, const std::optional<Shape>& dims) {
         return roll(x, shifts, dims.value_or(Shape{}));
       },
-      "input"_a, "shifts"_a, "dims"_a = py::none());
+      "input"_a, "shifts"_a, "dims"_a = py::none(),
+      "Elements shifted along dims; those that leave at the end come back at the front.");
   both(
       m, "repeat_interleave",
       [](const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim) {
@@ -201,7 +211,8 @@ void bind_parts(py::module_& m) {
         const int64_t n = *repeats.data_as<int64_t>();
         return dim ? repeat_interleave(x, n, *dim) : repeat_interleave(reshape(x, {-1}), n, 0);
       },
-      "input"_a, "repeats"_a, "dim"_a = py::none());
+      "input"_a, "repeats"_a, "dim"_a = py::none(),
+      "Each element `repeats` times (a number, or one per index along dim).");
 }
 
 }  // namespace
