@@ -76,6 +76,10 @@ def test_modules_and_their_parameters() -> None:
         gradcheck(Detached(), sw.ones(3, 2))
 
 
+def test_it_is_where_pytorch_has_it() -> None:
+    assert sw.autograd.gradcheck is gradcheck and sw.testing.gradcheck is gradcheck
+
+
 def test_lists_of_tensors() -> None:
     assert gradcheck(lambda xs: sw.cat(xs), ([leaf(1.0, 2.0), leaf(3.0)],))
 
