@@ -51,7 +51,8 @@ def test_nan_stays() -> None:
     for y in (bad.max(), bad.min(), bad.sum(), bad.max(dim=0).values, bad.amax(0), F.softmax(bad, 0)):
         assert y.isnan().all()
     assert F.linear(sw.zeros(1, 2), sw.tensor([[NAN, 0.0]])).isnan().all()
-    assert F.conv2d(sw.zeros(1, 1, 3, 3), sw.full((1, 1, 3, 3), NAN)).isnan().all()
+    assert F.conv2d(sw.zeros(1, 1, 3, 3), sw.full((1, 1, 3, 3), NAN), padding=1).isnan().all()
+    assert F.conv_transpose2d(sw.zeros(1, 1, 3, 3), sw.full((1, 1, 3, 3), NAN)).isnan().all()
 
 
 def test_label_smoothing_leaves_ignored_rows_out() -> None:
