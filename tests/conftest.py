@@ -32,9 +32,10 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test with the kernels of each instruction set that this machine has."""
     if request.param not in available_isas():
         pytest.skip(f"this machine has no {request.param}")
+    before = _core.get_isa()
     _core.set_isa(request.param)
     yield request.param
-    _core.set_isa(_core.best_isa())
+    _core.set_isa(before)
 
 
 @pytest.fixture
