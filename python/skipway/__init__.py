@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 # Every public function of the core; what is written in Python comes after and may replace it.
 globals().update({name: value for name, value in vars(_core).items() if not name.startswith("_")})
 
-from . import _creation, _functions, _reductions, _tensor  # noqa: E402
+from . import _amp_state, _compositions, _creation, _functions, _reductions, _tensor  # noqa: E402
 from . import autograd as autograd  # noqa: E402
 from . import nn as nn  # noqa: E402
 from . import optim as optim  # noqa: E402
@@ -36,7 +36,7 @@ from .autograd import inference_mode as inference_mode  # noqa: E402
 from .autograd import no_grad as no_grad  # noqa: E402
 from .autograd import set_grad_enabled as set_grad_enabled  # noqa: E402
 
-for _module in (_creation, _functions, _tensor):
+for _module in (_creation, _functions, _compositions, _tensor):
     globals().update(
         {
             name: value
@@ -45,14 +45,24 @@ for _module in (_creation, _functions, _tensor):
         }
     )
 globals().update(_reductions.functions)
+for _name in ("matmul", "mm", "bmm", "addmm", "baddbmm", "mv"):
+    globals()[_name] = _amp_state.narrow_inputs(getattr(_core, _name))
+# In-place methods are functions too: relu_(x), zero_(x).
+globals().update({name: getattr(_core.Tensor, name) for name in dir(_core.Tensor) if name.strip("_") + "_" == name})
+for _name in (
+    "bilinear", "channel_shuffle", "cosine_embedding_loss", "cosine_similarity", "margin_ranking_loss",
+    "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "triplet_margin_loss",
+):  # fmt: skip
+    globals()[_name] = getattr(nn.functional, _name)
+detach = _core.Tensor.detach
 float, double, long = _core.float32, _core.float64, _core.int64
 int, bool = _core.int32, _core.bool
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 newaxis = None
 
 _LAZY_MODULES = {
-    "amp", "backends", "cli", "cuda", "data", "distributed", "hub", "io", "jit", "linalg", "models",
-    "multiprocessing", "testing", "train", "version",
+    "amp", "backends", "cli", "cuda", "data", "distributed", "distributions", "hub", "io", "jit", "linalg",
+    "models", "multiprocessing", "testing", "train", "version",
 }  # fmt: skip
 _LAZY_NAMES = {
     "save": "io",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, _functions
 from . import _creation as creation
 from . import autograd as _autograd
+from ._amp_state import narrow_inputs
 from ._core import Tensor
 from ._repr import tensor_repr
 
@@ -247,12 +248,6 @@ def _format(self: Tensor, spec: str) -> str:
     return repr(self)
 
 
-def _iterate(self: Tensor) -> Iterator[Tensor]:
-    if self.dim() == 0:
-        raise TypeError("iter: a 0-dimensional tensor cannot be iterated over")
-    return iter(self.unbind(0))
-
-
 def _reversed(self: Tensor) -> Tensor:
     return self.flip(0) if self.dim() > 0 else self
 
@@ -329,6 +324,8 @@ def _set_attributes() -> None:
         "__deepcopy__": _deepcopy, "__copy__": _copy, "__reduce_ex__": _reduce_ex, "__reversed__": _reversed,
         "__array_ufunc__": _ufunc, "__array_function__": _array_function, 
         "__array_priority__": 1000, "__hash__": object.__hash__,
+        "__rmatmul__": lambda self, other: _core.matmul(creation.as_tensor(other), self),
+        "allclose": _functions.allclose, "equal": _functions.equal, "is_nonzero": _functions.is_nonzero,
         "to": _to, "half": _half, "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
         "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
         "apply_": _apply_, "nelement": Tensor.numel,
@@ -363,8 +360,8 @@ def _set_attributes() -> None:
         put[name] = _new(name, make)
     for name, value in put.items():
         setattr(Tensor, name, value)
-    if not hasattr(Tensor, "__iter__"):
-        setattr(Tensor, "__iter__", _iterate)  # noqa: B010
+    for name in ("matmul", "mm", "bmm", "mv", "__matmul__"):
+        setattr(Tensor, name, narrow_inputs(getattr(Tensor, name)))
 
 
 def _no_cuda_array(self: Tensor) -> Any:

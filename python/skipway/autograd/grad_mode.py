@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from .. import _core
+
+_GENERATOR = 0x20  # of a code object's flags; the inspect module is slow to import
 
 
 class _Mode:
@@ -31,7 +32,8 @@ class _Mode:
         _core._set_grad_enabled(self._before.pop())
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.isgeneratorfunction(function):
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _GENERATOR:
             return self._around_generator(function)
 
         @functools.wraps(function)

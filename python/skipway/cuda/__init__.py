@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from typing import Any, NoReturn
 
 from .. import _core
-from .. import amp as amp
 from .._core import DeviceError
 from .._core import OutOfMemoryError as OutOfMemoryError
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        return importlib.import_module(__name__ + ".amp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _missing(name: str) -> NoReturn:
