@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib as _importlib
 import math as _math
-from typing import Any as _Any
+import typing as _typing
 
 from . import _core as _core
 
@@ -74,7 +74,7 @@ _LAZY_NAMES = {
 }
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> _typing.Any:
     if name in _LAZY_MODULES:
         return _importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY_NAMES:

@@ -36,7 +36,8 @@ class Categorical(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         index = value.long().unsqueeze(-1)
-        shape = (*_core.broadcast_shapes(tuple(index.shape[:-1]), self.batch_shape), self.logits.shape[-1])
+        rows: Any = _core.broadcast_shapes(tuple(index.shape[:-1]), self.batch_shape)
+        shape = (*rows, self.logits.shape[-1])
         return self.logits.expand(shape).gather(-1, index.expand((*shape[:-1], 1))).squeeze(-1)
 
     def entropy(self) -> Tensor:
