@@ -68,7 +68,8 @@ class _Check:
     def __init__(self, fn: Callable[..., Any], inputs: Any, eps: float, atol: float, rtol: float) -> None:
         import skipway as sw
 
-        self.sw, self.eps, self.atol, self.rtol = sw, eps, atol, rtol
+        self.sw: Any = sw
+        self.eps, self.atol, self.rtol = eps, atol, rtol
         self.checked: list[tuple[str, Any]] = []  # (name, leaf that requires grad)
         self.fn: Any = copy.deepcopy(fn).double() if isinstance(fn, sw.nn.Module) else fn
         self.inputs = [self._leaf(value, f"input {i}") for i, value in enumerate(inputs)]
