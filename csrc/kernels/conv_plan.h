@@ -134,6 +134,13 @@ Plan make_plan(const ConvShape& shape, Direction direction);
 Blocks make_blocks(const Plan& plan, int64_t macs, int64_t bytes, int64_t cache);
 // channels: elements per position; must_copy: elements have to be converted.
 Frame make_frame(const Plan& plan, const Blocks& blocks, int64_t channels, bool must_copy);
+// Elements per position of a frame. Pixels of a pointwise convolution that are a multiple of 2 KB apart share a cache
+// set: their frames hold a few elements more.
+SW_INLINE int64_t frame_channels(const Plan& p, int64_t element_bytes) {
+  const bool crowded = p.taps == 1 && p.from_channels * element_bytes % 2048 == 0 && p.to_group > 64;
+  return p.from_channels + (crowded ? 16 : 0);
+}
+
 // Axes this short are not worth a strip of positions; one of images takes its place, where there are more of them.
 inline constexpr int64_t kNarrow = 4;
 SW_INLINE bool is_narrow(const Plan& p, int64_t images) { return p.positions[2] <= kNarrow && images > p.positions[2]; }

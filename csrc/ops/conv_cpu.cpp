@@ -236,7 +236,7 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
   c.blocks = make_blocks(p, macs, p.frame_positions() * p.from_channels * int64_t(sizeof(T)), kFrameCache);
   const bool narrow = is_narrow(p, c.blocks.images);
   c.vecs = panel_vecs<T>(c.plan.to_group, narrow ? c.blocks.images : p.positions[2]);
-  c.frame = make_frame(p, c.blocks, p.from_channels, sizeof(T) != sizeof(S));
+  c.frame = make_frame(p, c.blocks, frame_channels(p, sizeof(T)), sizeof(T) != sizeof(S));
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));

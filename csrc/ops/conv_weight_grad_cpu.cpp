@@ -12,7 +12,8 @@ namespace skipway::SW_ISA {
 namespace {
 
 enum Slot { kTables, kPartials, kPixels, kFrames, kGradient, kRow };
-constexpr int64_t kBlockCache = 512 << 10;
+// What a block's frames may take: more where the sums, read and written once per block, are themselves large.
+constexpr int64_t kBlockCache = 512 << 10, kLargeSums = 1 << 20, kLargeBlockCache = 2 << 20;
 
 template <class T, class S>
 struct WeightGrad {
@@ -97,15 +98,15 @@ void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T*
   m.outer = p.outer;
   m.c_row = m.start_row = g.row;
   const int64_t columns = ceil_div(vecs, Tile::kMaxColumnVecs);
-  for (int64_t k = k0; k < k1; k += Tile::kMaxColumnRows) {
-    const int rows = int(smaller(Tile::kMaxColumnRows, k1 - k));
-    m.a = dy + k;
-    for (int64_t j = 0; j < columns; ++j) {
-      const int64_t vec = vecs * j / columns;
-      m.b = frames + group * g.in_group + g.pass.offsets[run] + vec * n;
+  for (int64_t j = 0; j < columns; ++j) {  // the columns of the frames stay in the cache
+    const int64_t vec = vecs * j / columns;
+    const int width = int(vecs * (j + 1) / columns - vec);
+    m.b = frames + group * g.in_group + g.pass.offsets[run] + vec * n;
+    for (int64_t k = k0; k < k1; k += Tile::kMaxColumnRows) {
+      m.a = dy + k;
       m.c = buffer + k * g.row + run * g.run_padded + vec * n;
       m.start = first ? nullptr : m.c;
-      micro_by_columns<T>(rows, int(vecs * (j + 1) / columns - vec))(m);
+      micro_by_columns<T>(int(smaller(Tile::kMaxColumnRows, k1 - k)), width)(m);
     }
   }
 }
@@ -175,10 +176,11 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   g.groups = s.groups, g.in_group = s.in_channels / s.groups, g.out_group = s.out_channels / s.groups;
   if (s.batch * s.out[0] * s.out[1] * s.out[2] == 0) return clear(dweight, s.out_channels * g.in_group * p.taps);
   const int64_t macs = p.macs(), elements = p.frame_positions() * p.from_channels + p.to_image;
-  g.blocks = make_blocks(p, macs, elements * int64_t(sizeof(T)), kBlockCache);
+  const bool large = s.out_channels * g.in_group * p.taps * int64_t(sizeof(T)) > kLargeSums;
+  g.blocks = make_blocks(p, macs, elements * int64_t(sizeof(T)), large ? kLargeBlockCache : kBlockCache);
   // In place, a last run that does not fill its vectors would read past the tensor.
   const bool must_copy = sizeof(T) != sizeof(S) || g.in_group % n != 0;
-  g.frame = make_frame(p, g.blocks, p.from_channels, must_copy);
+  g.frame = make_frame(p, g.blocks, frame_channels(p, sizeof(T)), must_copy);
   make_passes(p, g.frame, g.in_group, !is_narrow(p, g.blocks.images), &g.pass,
               static_cast<int64_t*>(thread_scratch(kTables, 2 * size_t(p.taps) * sizeof(int64_t))));
   g.run_padded = round_up(g.pass.run, n);

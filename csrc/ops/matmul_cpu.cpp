@@ -8,7 +8,7 @@
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kPartials, kPanels, kRows, kBlock };
+enum Slot { kPartials, kPanels, kRows, kBlock, kBuffer };
 constexpr int64_t kSlice = 512;     // of k
 constexpr int64_t kTask = 2 << 20;  // multiply-adds
 constexpr int64_t kDotRows = 4;     // up to so many rows or columns, a product is dot products
@@ -45,85 +45,110 @@ Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
 template <class T, class S>
 void pack_columns(const Gemm<T, S>& g, int64_t k0, int64_t depth, int64_t j0, int64_t columns, int64_t width,
                   T* panel) {
+  constexpr int64_t block = 64, pitch = block + 1;
+  T* buffer = static_cast<T*>(thread_scratch(kBuffer, size_t(width * pitch) * sizeof(T)));
   for (int64_t j = 0; j < columns; j += width, panel += depth * width) {
     const int64_t lanes = smaller(width, columns - j);
     const S* from = g.b + k0 * g.bk + (j0 + j) * g.bn;
-    if (g.bn == 1) {
-      for (int64_t k = 0; k < depth; ++k) {
-        convert(from + k * g.bk, panel + k * width, lanes);
-        clear(panel + k * width + lanes, width - lanes);
+    for (int64_t k = 0; k < depth; k += block) {
+      const int64_t count = smaller(block, depth - k);
+      // Columns that are contiguous go through a buffer: they are often a power of two apart and would drive each other
+      // out of the cache.
+      if (g.bk == 1 && g.bn != 1)
+        for (int64_t lane = 0; lane < lanes; ++lane) convert(from + k + lane * g.bn, buffer + lane * pitch, count);
+      for (int64_t i = 0; i < count; ++i) {
+        T* to = panel + (k + i) * width;
+        if (g.bn == 1) {
+          convert(from + (k + i) * g.bk, to, lanes);
+        } else if (g.bk == 1) {
+          for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = buffer[lane * pitch + i];
+        } else {
+          for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = T(from[(k + i) * g.bk + lane * g.bn]);
+        }
+        clear(to + lanes, width - lanes);
       }
-      continue;
-    }
-    // A few k at a time, so that the panel's lines stay in the cache while lanes are filled in.
-    for (int64_t k = 0; k < depth; k += 32) {
-      const int64_t end = smaller(k + 32, depth);
-      for (int64_t lane = 0; lane < lanes; ++lane)
-        for (int64_t i = k; i < end; ++i) panel[i * width + lane] = T(from[i * g.bk + lane * g.bn]);
-      for (int64_t i = k; i < end; ++i) clear(panel + i * width + lanes, width - lanes);
     }
   }
 }
 
-// a[i0 .. i0 + rows)[k0 .. k0 + depth), row-major.
+// a[i0 .. i0 + rows)[k0 .. k0 + depth), `pitch` elements per row.
 template <class T, class S>
-void pack_rows(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t k0, int64_t depth, T* to) {
+void pack_rows(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t k0, int64_t depth, int64_t pitch, T* to) {
   const S* from = g.a + i0 * g.am + k0 * g.ak;
   if (g.ak == 1) {
-    for (int64_t i = 0; i < rows; ++i) convert(from + i * g.am, to + i * depth, depth);
+    for (int64_t i = 0; i < rows; ++i) convert(from + i * g.am, to + i * pitch, depth);
     return;
   }
   for (int64_t i0 = 0; i0 < rows; i0 += 16)
     for (int64_t k = 0; k < depth; ++k)
-      for (int64_t i = i0; i < smaller(i0 + 16, rows); ++i) to[i * depth + k] = T(from[i * g.am + k * g.ak]);
+      for (int64_t i = i0; i < smaller(i0 + 16, rows); ++i) to[i * pitch + k] = T(from[i * g.am + k * g.ak]);
 }
 
-// c[rows][columns] = (onto ? c : 0) + a b for one slice of k. c_row and the panels hold whole vectors.
+// A slice of k of one block, as the tile takes it.
 template <class T>
-void multiply_slice(const T* a, int64_t a_row, const T* panels, int64_t b_step, bool packed, int64_t rows,
-                    int64_t columns, int64_t depth, T* c, int64_t c_row, bool onto) {
-  constexpr int n = Lanes<T>::n, width = 2 * n;
+struct Slice {
+  const T *a, *b;
+  int64_t a_row, a_step;  // one of them is 1
+  int64_t b_step;         // 0: b is panels of `width` lanes
+  int64_t width, depth;
+};
+
+// c[rows][columns] = (onto ? c : 0) + a b. Rows of c, and panels, hold whole vectors.
+template <class T>
+void multiply_slice(const Slice<T>& s, int64_t rows, int64_t columns, T* c, int64_t c_row, bool onto) {
+  constexpr int n = Lanes<T>::n;
+  const bool by_columns = s.a_step != 1;
   MicroArgs<T> m{};
-  m.a_row = a_row;
-  m.a_step = 1;
+  m.a_row = s.a_row;
+  m.a_step = s.a_step;
   m.outer = 1;
-  m.inner = depth;
+  m.inner = s.depth;
   m.c_row = m.start_row = c_row;
-  for (int64_t j = 0; j < columns; j += width) {
-    const int vecs = columns - j > n ? 2 : 1;
-    const int64_t strips = ceil_div(rows, MicroTile<T>::rows(vecs));
-    m.b = packed ? panels + j * depth : panels + j;
-    m.b_step = packed ? width : b_step;
-    for (int64_t s = 0; s < strips; ++s) {
-      const int64_t i = rows * s / strips;
-      m.a = a + i * a_row;
+  for (int64_t j = 0; j < columns; j += s.width) {
+    const int vecs = int(ceil_div(smaller(s.width, columns - j), n));
+    const int64_t most = by_columns ? MicroTile<T>::kMaxColumnRows : MicroTile<T>::rows(vecs);
+    const int64_t strips = ceil_div(rows, most);
+    m.b = s.b + (s.b_step ? j : j * s.depth);
+    m.b_step = s.b_step ? s.b_step : s.width;
+    for (int64_t strip = 0; strip < strips; ++strip) {
+      const int64_t i = rows * strip / strips;
+      const int count = int(rows * (strip + 1) / strips - i);
+      m.a = s.a + i * s.a_row;
       m.c = c + i * c_row + j;
       m.start = onto ? m.c : nullptr;
-      micro_by_rows<T>(int(rows * (s + 1) / strips - i), vecs)(m);
+      (by_columns ? micro_by_columns<T>(count, vecs) : micro_by_rows<T>(count, vecs))(m);
     }
   }
 }
 
-// One block, in T: to[rows][columns]. `to` may have columns up to whole vectors written.
+// One block, in T: to[rows][columns], rows of which have room for whole vectors.
 template <class T, class S>
 void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, int64_t columns, int64_t k0, int64_t k1,
                     T* to, int64_t to_row) {
-  constexpr int width = 2 * Lanes<T>::n;
-  const int64_t depth = smaller(kSlice, larger(k1 - k0, 1));
+  constexpr int n = Lanes<T>::n;
   constexpr bool same = sizeof(T) == sizeof(S);
-  // Packing b does not pay for a handful of rows.
-  const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % Lanes<T>::n == 0);
-  const bool pack_a = !(same && g.ak == 1);
-  T* panels =
-      pack_b ? static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, width) * depth) * sizeof(T))) : nullptr;
-  T* packed_a = pack_a ? static_cast<T*>(thread_scratch(kRows, size_t(rows * depth) * sizeof(T))) : nullptr;
+  const bool by_columns = same && g.am == 1 && g.ak != 1;
+  // Packing b does not pay for a handful of rows; b is then read a few whole rows at a time.
+  const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % n == 0);
+  // Rows of a that are a multiple of 2 KB apart share a cache set.
+  const bool crowded = g.am * int64_t(sizeof(T)) % 2048 == 0 && rows > 4 && columns > 2 * n;
+  const bool pack_a = !by_columns && !(same && g.ak == 1 && !crowded);
+  const int64_t depth = smaller(pack_b ? kSlice : 64, larger(k1 - k0, 1)), pitch = depth + 16;
+  Slice<T> s{};
+  s.width = n * (by_columns ? MicroTile<T>::kMaxColumnVecs : 2);
+  T *panels = nullptr, *packed_a = nullptr;
+  if (pack_b) panels = static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, s.width) * depth) * sizeof(T)));
+  if (pack_a) packed_a = static_cast<T*>(thread_scratch(kRows, size_t(rows * pitch) * sizeof(T)));
+  s.a_row = pack_a ? pitch : g.am;
+  s.a_step = by_columns ? g.ak : 1;
+  s.b_step = pack_b ? 0 : g.bk;
   for (int64_t k = k0; k == k0 || k < k1; k += depth) {
-    const int64_t slice = smaller(depth, k1 - k);
-    if (pack_b) pack_columns(g, k, slice, j0, columns, width, panels);
-    if (pack_a) pack_rows(g, i0, rows, k, slice, packed_a);
-    const T* a = pack_a ? packed_a : reinterpret_cast<const T*>(g.a) + i0 * g.am + k;
-    const T* b = pack_b ? panels : reinterpret_cast<const T*>(g.b) + k * g.bk + j0;
-    multiply_slice(a, pack_a ? slice : g.am, b, g.bk, pack_b, rows, columns, slice, to, to_row, k > k0);
+    s.depth = smaller(depth, k1 - k);
+    if (pack_b) pack_columns(g, k, s.depth, j0, columns, s.width, panels);
+    if (pack_a) pack_rows(g, i0, rows, k, s.depth, pitch, packed_a);
+    s.a = pack_a ? packed_a : reinterpret_cast<const T*>(g.a) + i0 * g.am + k * g.ak;
+    s.b = pack_b ? panels : reinterpret_cast<const T*>(g.b) + k * g.bk + j0;
+    multiply_slice(s, rows, columns, to, to_row, k > k0);
   }
 }
 
