@@ -10,7 +10,7 @@ namespace {
 
 enum Slot { kPartials, kPanels, kRows, kBlock, kBuffer };
 constexpr int64_t kSlice = 512;     // of k
-constexpr int64_t kTask = 2 << 20;  // multiply-adds
+constexpr int64_t kTask = 4 << 20;  // multiply-adds
 constexpr int64_t kDotRows = 4;     // up to so many rows or columns, a product is dot products
 
 template <class T, class S>
@@ -25,18 +25,21 @@ struct Cut {
   int64_t row_blocks, column_blocks, depth_blocks;
 };
 
+// Large enough that packing is a small part of a block's work.
 template <class T>
 Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
-  constexpr int64_t width = 2 * Lanes<T>::n, height = MicroTile<T>::rows(2);
-  const int64_t wanted = clamped(int64_t(double(m) * double(n) * double(k) * double(batch) / double(kTask)), 1, 64);
-  Cut c{smaller(m, 32 * height), smaller(n, 256), k, 0, 0, 1};
+  constexpr int64_t height = MicroTile<T>::rows(2);
+  const bool few = m <= height;  // rows: reading b is the work, and best done in long rows
+  const double macs = double(few ? 16 : m) * double(n) * double(k) * double(batch);
+  const int64_t wanted = clamped(int64_t(macs / double(kTask)), 1, 32);
+  const int64_t least_columns = few ? 512 : 128, least_depth = few ? 128 : 2 * kSlice;
+  Cut c{smaller(m, 32 * height), smaller(n, 2 * least_columns), k, 0, 0, 1};
   const auto blocks = [&] { return ceil_div(m, c.rows) * ceil_div(n, c.columns) * batch; };
-  while (blocks() < wanted && c.columns > 2 * width) c.columns = round_up(c.columns / 2, width);
-  while (blocks() < wanted && c.rows > 4 * height) c.rows = round_up(c.rows / 2, height);
+  while (blocks() < wanted && c.columns > least_columns) c.columns = round_up(c.columns / 2, 2 * Lanes<T>::n);
+  while (blocks() < wanted && c.rows > 8 * height) c.rows = round_up(c.rows / 2, height);
   c.row_blocks = ceil_div(m, c.rows);
   c.column_blocks = ceil_div(n, c.columns);
-  c.depth_blocks = clamped(wanted / larger(blocks(), 1), 1, larger(k / (2 * kSlice), 1));
-  c.depth = larger(ceil_div(k, c.depth_blocks), 1);
+  c.depth = larger(ceil_div(k, clamped(wanted / larger(blocks(), 1), 1, larger(k / least_depth, 1))), 1);
   c.depth_blocks = larger(ceil_div(k, c.depth), 1);
   return c;
 }
@@ -47,6 +50,16 @@ void pack_columns(const Gemm<T, S>& g, int64_t k0, int64_t depth, int64_t j0, in
                   T* panel) {
   constexpr int64_t block = 64, pitch = block + 1;
   T* buffer = static_cast<T*>(thread_scratch(kBuffer, size_t(width * pitch) * sizeof(T)));
+  if (g.bn == 1) {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; j += width) {
+        const int64_t lanes = smaller(width, columns - j);
+        T* to = panel + j * depth + k * width;
+        convert(g.b + (k0 + k) * g.bk + j0 + j, to, lanes);
+        clear(to + lanes, width - lanes);
+      }
+    return;
+  }
   for (int64_t j = 0; j < columns; j += width, panel += depth * width) {
     const int64_t lanes = smaller(width, columns - j);
     const S* from = g.b + k0 * g.bk + (j0 + j) * g.bn;
@@ -54,17 +67,12 @@ void pack_columns(const Gemm<T, S>& g, int64_t k0, int64_t depth, int64_t j0, in
       const int64_t count = smaller(block, depth - k);
       // Columns that are contiguous go through a buffer: they are often a power of two apart and would drive each other
       // out of the cache.
-      if (g.bk == 1 && g.bn != 1)
+      if (g.bk == 1)
         for (int64_t lane = 0; lane < lanes; ++lane) convert(from + k + lane * g.bn, buffer + lane * pitch, count);
       for (int64_t i = 0; i < count; ++i) {
         T* to = panel + (k + i) * width;
-        if (g.bn == 1) {
-          convert(from + (k + i) * g.bk, to, lanes);
-        } else if (g.bk == 1) {
-          for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = buffer[lane * pitch + i];
-        } else {
-          for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = T(from[(k + i) * g.bk + lane * g.bn]);
-        }
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          to[lane] = g.bk == 1 ? buffer[lane * pitch + i] : T(from[(k + i) * g.bk + lane * g.bn]);
         clear(to + lanes, width - lanes);
       }
     }
