@@ -129,12 +129,43 @@ void multiply_slice(const Slice<T>& s, int64_t rows, int64_t columns, T* c, int6
   }
 }
 
+// The same for very few rows: to[i] += a[i][k] * b[k], four rows of b at a time, which are read from end to end.
+template <class T, class S>
+void add_rows(const Gemm<T, S>& g, int64_t i, int64_t j0, int64_t columns, int64_t k0, int64_t k1, T* to) {
+  constexpr int n = Lanes<T>::n;
+  clear(to, round_up(columns, n));
+  for (int64_t k = k0; k < k1; k += 4) {
+    T a[4];
+    const S* b[4];
+    for (int u = 0; u < 4; ++u) {
+      const int64_t at = smaller(k + u, k1 - 1);
+      a[u] = T(g.a[i * g.am + at * g.ak]);
+      b[u] = g.b + at * g.bk + j0;
+    }
+    const int rows = int(smaller(4, k1 - k));
+    for (int64_t j = 0; j < columns; j += n) {
+      const int64_t lanes = smaller(n, columns - j);
+      auto sum = vload(to + j);
+      if (rows == 4 && lanes == n) {
+        sum += (a[0] * vload(b[0] + j) + a[1] * vload(b[1] + j)) + (a[2] * vload(b[2] + j) + a[3] * vload(b[3] + j));
+      } else {
+        for (int u = 0; u < rows; ++u) sum += a[u] * vload_n(b[u] + j, lanes);
+      }
+      vstore(to + j, sum);
+    }
+  }
+}
+
 // One block, in T: to[rows][columns], rows of which have room for whole vectors.
 template <class T, class S>
 void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, int64_t columns, int64_t k0, int64_t k1,
                     T* to, int64_t to_row) {
   constexpr int n = Lanes<T>::n;
   constexpr bool same = sizeof(T) == sizeof(S);
+  if (rows <= kDotRows && g.bn == 1) {
+    for (int64_t i = 0; i < rows; ++i) add_rows(g, i0 + i, j0, columns, k0, k1, to + i * to_row);
+    return;
+  }
   const bool by_columns = same && g.am == 1 && g.ak != 1;
   // Packing b does not pay for a handful of rows; b is then read a few whole rows at a time.
   const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % n == 0);
