@@ -384,3 +384,20 @@ def test_a_training_loop_as_it_is_written_everywhere():
         _, predicted = model(data).max(1)
         correct = predicted.eq(labels).sum().item()
     assert last < first and correct > 40
+
+
+def test_summary_writer(tmp_path):
+    import json
+
+    from skipway.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(log_dir=tmp_path / "run") as writer:
+        writer.add_scalar("loss", sw.tensor(0.5), 3)
+        writer.add_scalars("acc", {"train": 0.9}, 3)
+        writer.add_histogram("w", sw.arange(4.0), 1)
+        writer.add_graph(sw.nn.Linear(1, 1), sw.ones(1, 1))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert (
+        [x["tag"] for x in lines] == ["loss", "acc/train", "w"] and lines[0]["value"] == 0.5 and lines[0]["step"] == 3
+    )
+    assert sum(lines[2]["counts"]) == 4

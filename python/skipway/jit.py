@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .nn import Module
+
+ScriptModule = Module
+
 
 def script(obj: Any, *args: Any, **kwargs: Any) -> Any:
     """Returns `obj`."""
@@ -21,6 +25,7 @@ def ignore(drop: Any = False, **kwargs: Any) -> Any:
 
 
 unused = ignore
+script_method = script
 export = ignore
 
 
