@@ -186,7 +186,7 @@ def test_cuda_without_devices():
     assert not sw.backends.mps.is_available() and not sw.distributed.is_initialized()
 
 
-def test_size():
+def test_size_and_index_by_range():
     x = sw.zeros(2, 3, 4)
     assert x.size() == (2, 3, 4) and x.size(-1) == 4 and x.shape.numel() == 24 and x.size()[1:] == (3, 4)
     assert (
@@ -194,7 +194,9 @@ def test_size():
     )
     assert repr(x.shape) == "skipway.Size([2, 3, 4])"
     n, c, h = x.shape
-    assert x.view(n, -1).shape == (2, 12) and x.view(x.size(0), -1).size(1) == 12
+    assert (
+        x.view(n, -1).shape == (2, 12) and x[range(2), [0, 2]].shape == (2, 4) and x.view(x.size(0), -1).size(1) == 12
+    )
 
 
 def test_copies_and_pickles_of_tensors():
@@ -282,7 +284,7 @@ def test_more_compositions():
 
 
 def test_distributions():
-    from skipway.distributions import Bernoulli, Categorical, Normal, Uniform
+    from skipway.distributions import Bernoulli, Categorical, Multinomial, Normal, Uniform
 
     sw.manual_seed(0)
     assert Bernoulli(sw.tensor([0.25])).sample((4000,)).mean().item() == pytest.approx(0.25, abs=0.03)
@@ -299,6 +301,10 @@ def test_distributions():
     classes = Categorical(sw.tensor([0.0, 1.0, 3.0]))
     assert classes.sample((4000,)).float().mean().item() == pytest.approx(1.75, abs=0.05)
     assert classes.log_prob(sw.tensor(2)).item() == pytest.approx(np.log(0.75), rel=1e-5)
+    counts = Multinomial(100, sw.tensor([0.5, 0.5])).sample((3,))
+    assert counts.shape == (3, 2) and counts.sum(1).tolist() == [100.0] * 3 and counts.dtype is sw.float32
+    exact = Multinomial(3, sw.tensor([0.5, 0.5])).log_prob(sw.tensor([1.0, 2.0])).item()
+    assert exact == pytest.approx(np.log(3 / 8), rel=1e-5)
     with pytest.raises(ValueError, match="between 0 and 1"):
         Bernoulli(1.5)
 

@@ -443,6 +443,9 @@ def test_batch_norm_on_one_value_names_the_layer_and_drop_last():
 def test_data_parallel_is_the_module():
     net = Net()
     assert nn.DataParallel(net) is net and nn.parallel.DataParallel(net, device_ids=[0]) is net
+    assert net.module is net and list(net.module.state_dict()) == KEYS and "module" not in repr(net)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(net)))
+    assert copied.module is copied and len(list(copied.modules())) == 6
 
 
 def test_residual_and_fused_batch_norm():

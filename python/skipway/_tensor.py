@@ -328,7 +328,7 @@ def _set_attributes() -> None:
         "allclose": _functions.allclose, "equal": _functions.equal, "is_nonzero": _functions.is_nonzero,
         "to": _to, "half": _half, "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
         "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
-        "apply_": _apply_, "nelement": Tensor.numel,
+        "apply_": _apply_,
         "grad_fn": property(lambda self: self._grad_fn(), doc="The op that made the tensor, or None."),
         "is_cpu": property(lambda self: not self.is_cuda),
         "is_sparse": property(lambda self: False),

@@ -7,9 +7,18 @@ from typing import Any
 from ..modules.module import Module
 
 
-def DataParallel(module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> Module:  # noqa: N802
-    """Returns `module`: there is one device. Its `state_dict` keys therefore have no "module." prefix."""
+def _itself(module: Module) -> Module:
+    if not hasattr(module, "module"):
+        object.__setattr__(module, "module", module)  # not a child: nothing is listed twice
     return module
+
+
+def DataParallel(module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> Module:  # noqa: N802
+    """Returns `module`: there is one device. Its `state_dict` keys therefore have no "module." prefix.
+
+    `parallel.module`, by which scripts reach the module inside, is the module too.
+    """
+    return _itself(module)
 
 
 def data_parallel(
@@ -26,5 +35,5 @@ def data_parallel(
 
 
 def DistributedDataParallel(module: Module, *args: Any, **kwargs: Any) -> Module:  # noqa: N802
-    """Returns `module`: there is one process."""
-    return module
+    """Returns `module`: there is one process. `parallel.module` is the module too."""
+    return _itself(module)
