@@ -1,19 +1,11 @@
 // The numerically safe pieces of softmax, one row at a time: the largest element, and sum(exp(x - max)).
 #pragma once
+#include "kernels/partial.h"
 #include "kernels/vmath.h"
 #include "kernels/wide.h"
 
 namespace skipway {
 namespace SW_ISA {
-
-// The first `count` lanes of p, the others `fill`.
-template <class T>
-SW_INLINE typename Lanes<T>::vec vload_or(const T* p, int64_t count, typename Lanes<T>::scalar fill) {
-  T buffer[Lanes<T>::n];
-  for (int i = 0; i < Lanes<T>::n; ++i) buffer[i] = T(fill);
-  __builtin_memcpy(buffer, p, size_t(count) * sizeof(T));
-  return vload(buffer);
-}
 
 template <class T>
 SW_INLINE auto infinity() {
@@ -26,21 +18,8 @@ SW_INLINE void for_row(const T* x, int64_t n, typename Lanes<T>::scalar fill, co
   constexpr int L = Lanes<T>::n;
   int64_t c = 0;
   for (; c + L <= n; c += L) f(vload(x + c), c, int64_t(L));
-  if (c < n) f(vload_or(x + c, n - c, fill), c, n - c);
+  if (c < n) f(vload_first(x + c, n - c, vset<T>(fill)), c, n - c);
 }
-template <class T>
-SW_INLINE void put(T* p, typename Lanes<T>::vec v, int64_t lanes) {
-  if (lanes == Lanes<T>::n) {
-    vstore(p, v);
-  } else {
-    vstore_n(p, v, lanes);
-  }
-}
-template <class T>
-SW_INLINE typename Lanes<T>::vec take(const T* p, int64_t lanes) {
-  return lanes == Lanes<T>::n ? vload(p) : vload_n(p, lanes);
-}
-
 // max(sign * x); NaN where there is one; -inf for an empty row
 template <class T>
 SW_INLINE typename Lanes<T>::scalar row_max(const T* x, int64_t n, typename Lanes<T>::scalar sign) {

@@ -1,6 +1,7 @@
 // Channel normalisation, forward. Formulas: ops/batch_norm.h; how the data is cut: kernels/channel_plan.h.
 #include "core/parallel.h"
 #include "kernels/channel_plan.h"
+#include "kernels/partial.h"
 #include "kernels/wide.h"
 #include "ops/batch_norm.h"
 
@@ -139,9 +140,9 @@ SW_INLINE void apply_row(const T* x, const T* residual, T* y, int64_t n, const a
     vstore(y + c, fused_act<A>(z));
   }
   if (c < n) {
-    auto z = (vload_n(x + c, n - c) - vload(mean + c)) * vload(scale + c) + vload(shift + c);
-    if constexpr (kResidual) z += vload_n(residual + c, n - c);
-    vstore_n(y + c, fused_act<A>(z), n - c);
+    auto z = (take(x + c, n - c) - vload(mean + c)) * vload(scale + c) + vload(shift + c);
+    if constexpr (kResidual) z += take(residual + c, n - c);
+    put(y + c, fused_act<A>(z), n - c);
   }
 }
 

@@ -1,6 +1,7 @@
 // Channel normalisation, backward. Formulas: ops/batch_norm.h; how the data is cut: kernels/channel_plan.h.
 #include "core/parallel.h"
 #include "kernels/channel_plan.h"
+#include "kernels/partial.h"
 #include "kernels/wide.h"
 #include "ops/batch_norm.h"
 
@@ -36,26 +37,20 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
   constexpr int L = Lanes<T>::n;
   V mean[U], a[U] = {}, b[U] = {};
   for (int u = 0; u < U; ++u) mean[u] = vload(k.mean + c + u * L);
-  const bool whole = lanes == L;
   for (int64_t r = 0, i = c; r < rows; ++r, i += stride) {
 #pragma GCC unroll 2
     for (int u = 0; u < U; ++u) {
       const int64_t j = i + u * L;
-      const V x = whole ? vload(s.x + j) : vload_n(s.x + j, lanes),
-              dy = whole ? vload(s.dy + j) : vload_n(s.dy + j, lanes);
+      const V x = take(s.x + j, lanes), dy = take(s.dy + j, lanes);
       V y{};
-      if constexpr (A != FusedAct::None && !kFromX) y = whole ? vload(s.y + j) : vload_n(s.y + j, lanes);
+      if constexpr (A != FusedAct::None && !kFromX) y = take(s.y + j, lanes);
       const V dz = masked<T, A, kFromX>(dy, x, y, k, c + u * L);
       a[u] += dz;
       b[u] += dz * (x - mean[u]);
       if constexpr (kDz != GradMode::Skip) {
         V out = dz;
-        if constexpr (kDz == GradMode::Add) out += whole ? vload(s.out + j) : vload_n(s.out + j, lanes);
-        if (whole) {
-          vstore(s.out + j, out);
-        } else {
-          vstore_n(s.out + j, out, lanes);
-        }
+        if constexpr (kDz == GradMode::Add) out += take(s.out + j, lanes);
+        put(s.out + j, out, lanes);
       }
     }
   }
@@ -102,10 +97,10 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
   if (c < n) {
     const int64_t m = n - c;
     V y{};
-    if constexpr (A != FusedAct::None && !kFromX) y = vload_n(s.y + c, m);
-    V out = step(vload_n(s.x + c, m), vload_n(s.dy + c, m), y, c);
-    if constexpr (kAdd) out += vload_n(s.out + c, m);
-    vstore_n(s.out + c, out, m);
+    if constexpr (A != FusedAct::None && !kFromX) y = take(s.y + c, m);
+    V out = step(take(s.x + c, m), take(s.dy + c, m), y, c);
+    if constexpr (kAdd) out += take(s.out + c, m);
+    put(s.out + c, out, m);
   }
 }
 

@@ -2,6 +2,7 @@
 #include "ops/layer_norm.h"
 
 #include "core/parallel.h"
+#include "kernels/partial.h"
 #include "kernels/wide.h"
 
 namespace skipway {
@@ -58,10 +59,8 @@ SW_INLINE void write_row(const T* x, T* y, int64_t n, const S* weight, const S* 
   }
   if (c < n) {
     const int64_t m = n - c;
-    vstore_n(y + c,
-             kAffine ? map(vload_n(x + c, m), vload_n(weight + c, m), vload_n(bias + c, m))
-                     : map(vload_n(x + c, m), V{}, V{}),
-             m);
+    put(y + c, kAffine ? map(take(x + c, m), take(weight + c, m), take(bias + c, m)) : map(take(x + c, m), V{}, V{}),
+        m);
   }
 }
 
@@ -127,7 +126,7 @@ struct GradRow {
     }
     for (; c < n; c += L, u ^= 1) {  // lanes beyond the end have dy = 0
       const int64_t m = min64(L, n - c);
-      step(u, c, vload_n(x + c, m), vload_n(dy + c, m), kWeight ? vload_n(weight + c, m) : V{});
+      step(u, c, take(x + c, m), take(dy + c, m), kWeight ? take(weight + c, m) : V{});
     }
     sum = double(vsum(s[0] + s[1]));
     dot = double(vsum(d[0] + d[1]));
@@ -146,9 +145,9 @@ struct GradRow {
     }
     if (i < n) {
       const int64_t m = n - i;
-      V out = map(vload_n(x + i, m), vload_n(dy + i, m), kWeight ? vload_n(weight + i, m) : V{});
-      if constexpr (kAdd) out += vload_n(dx + i, m);
-      vstore_n(dx + i, out, m);
+      V out = map(take(x + i, m), take(dy + i, m), kWeight ? take(weight + i, m) : V{});
+      if constexpr (kAdd) out += take(dx + i, m);
+      put(dx + i, out, m);
     }
   }
 };

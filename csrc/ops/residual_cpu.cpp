@@ -1,6 +1,7 @@
 #include "ops/residual.h"
 
 #include "core/parallel.h"
+#include "kernels/partial.h"
 #include "kernels/wide.h"
 
 namespace skipway {
@@ -10,15 +11,11 @@ namespace {
 constexpr int64_t kTaskElements = 32768;
 
 template <class T>
-SW_INLINE void put(Grad g, int64_t i, int64_t lanes, typename Lanes<T>::vec v) {
+SW_INLINE void deliver(Grad g, int64_t i, int64_t lanes, typename Lanes<T>::vec v) {
   if (g.mode == GradMode::Skip) return;
   T* p = static_cast<T*>(g.data) + i;
-  if (g.mode == GradMode::Add) v += lanes == Lanes<T>::n ? vload(p) : vload_n(p, lanes);
-  if (lanes == Lanes<T>::n) {
-    vstore(p, v);
-  } else {
-    vstore_n(p, v, lanes);
-  }
+  if (g.mode == GradMode::Add) v += take(p, lanes);
+  put(p, v, lanes);
 }
 
 template <class T, FusedAct A>
@@ -32,7 +29,7 @@ void forward(const ResidualAddArgs& a) {
     int64_t i = begin;
     for (; i + L <= end; i += L) vstore(y + i, fused_act<A>(vload(x + i) + scale * vload(branch + i)));
     const int64_t m = end - i;
-    if (m) vstore_n(y + i, fused_act<A>(vload_n(x + i, m) + scale * vload_n(branch + i, m)), m);
+    if (m) put(y + i, fused_act<A>(take(x + i, m) + scale * take(branch + i, m)), m);
   });
 }
 
@@ -46,10 +43,10 @@ void backward(const ResidualAddGradArgs& a) {
   parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += L) {
       const int64_t m = min64(L, end - i);
-      V dz = m == L ? vload(dy + i) : vload_n(dy + i, m);
-      if constexpr (A != FusedAct::None) dz = fused_act_grad<A>(dz, m == L ? vload(y + i) : vload_n(y + i, m));
-      put<T>(a.dx, i, m, dz);
-      put<T>(a.dbranch, i, m, scale * dz);
+      V dz = take(dy + i, m);
+      if constexpr (A != FusedAct::None) dz = fused_act_grad<A>(dz, take(y + i, m));
+      deliver<T>(a.dx, i, m, dz);
+      deliver<T>(a.dbranch, i, m, scale * dz);
     }
   });
 }
