@@ -1,5 +1,6 @@
 // The numerically safe pieces of softmax, one row at a time: the largest element, and sum(exp(x - max)).
 #pragma once
+#include "kernels/across.h"
 #include "kernels/partial.h"
 #include "kernels/vmath.h"
 #include "kernels/wide.h"
@@ -24,12 +25,9 @@ SW_INLINE void for_row(const T* x, int64_t n, typename Lanes<T>::scalar fill, co
 template <class T>
 SW_INLINE typename Lanes<T>::scalar row_max(const T* x, int64_t n, typename Lanes<T>::scalar sign) {
   using V = typename Lanes<T>::vec;
-  constexpr int L = Lanes<T>::n;
   V best = vset<T>(-infinity<T>());
   for_row(x, n, -infinity<T>() * sign, [&](V v, int64_t, int64_t) { best = vmax(best, v * sign); });
-  auto m = best[0];
-  for (int i = 1; i < L; ++i) m = (best[i] > m) | (best[i] != best[i]) ? best[i] : m;
-  return m;
+  return hmax(best);
 }
 
 // sum over the row of what f(vector, column, lanes) returns: short sums in the computing type, their sum in float64.
@@ -42,7 +40,7 @@ SW_INLINE double row_sum(const T* x, int64_t n, typename Lanes<T>::scalar fill, 
     V sum{};
     for_row(x + begin, min64(kBlock, n - begin), fill,
             [&](V v, int64_t c, int64_t lanes) { sum += f(v, begin + c, lanes); });
-    total += double(vsum(sum));
+    total += double(hsum(sum));
   }
   return total;
 }

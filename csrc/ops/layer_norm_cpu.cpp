@@ -2,6 +2,7 @@
 #include "ops/layer_norm.h"
 
 #include "core/parallel.h"
+#include "kernels/across.h"
 #include "kernels/partial.h"
 #include "kernels/wide.h"
 
@@ -26,8 +27,8 @@ SW_INLINE void shifted_sums(const T* x, int64_t n, double shift, double& sum, do
       q[u] += d * d;
     }
   }
-  sum = vsum(s[0] + s[1]);
-  squares = vsum(q[0] + q[1]);
+  sum = hsum(s[0] + s[1]);
+  squares = hsum(q[0] + q[1]);
   for (; c < n; ++c) {
     const double d = double(x[c]) - shift;
     sum += d;
@@ -128,8 +129,8 @@ struct GradRow {
       const int64_t m = min64(L, n - c);
       step(u, c, take(x + c, m), take(dy + c, m), kWeight ? take(weight + c, m) : V{});
     }
-    sum = double(vsum(s[0] + s[1]));
-    dot = double(vsum(d[0] + d[1]));
+    sum = double(hsum(s[0] + s[1]));
+    dot = double(hsum(d[0] + d[1]));
   }
 
   // dx = rstd * (g - b - xhat * c), written or added

@@ -287,7 +287,7 @@ void forward(const LossArgs& a) {
           put(static_cast<T*>(a.loss) + i, v, lanes);
         }
       }
-      s.loss += double(vsum(sum));
+      s.loss += double(hsum(sum));
     }
     sums[begin / kTaskElements] = s;
   });
