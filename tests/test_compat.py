@@ -10,8 +10,8 @@ NAMES = {
         Tanh LazyLinear LazyConv2d ELU LazyBatchNorm2d Parameter ReLU6 BCELoss LazyBatchNorm1d ConstantPad2d
         BCEWithLogitsLoss PixelShuffle LSTM GELU ModuleList ModuleDict Identity Residual Upsample ZeroPad2d
         Hardswish Hardsigmoid SiLU Mish GroupNorm LayerNorm""",
-    "nn.functional": """relu avg_pool2d max_pool2d dropout adaptive_avg_pool2d cross_entropy nll_loss interpolate softmax
-        log_softmax sigmoid smooth_l1_loss pad binary_cross_entropy""",
+    "nn.functional": """relu avg_pool2d max_pool2d dropout adaptive_avg_pool2d cross_entropy nll_loss interpolate
+        softmax log_softmax sigmoid smooth_l1_loss pad binary_cross_entropy""",
     "": """save load cat no_grad randn tensor zeros manual_seed exp device Tensor max float32 sigmoid
         from_numpy arange rand ones norm matmul dot mm where randint empty add sum allclose sqrt square
         normal stack ones_like Generator FloatTensor zeros_like mv meshgrid linspace flatten equal bernoulli
