@@ -193,7 +193,7 @@ void backward(const LayerNormGradArgs& a) {
         const S high = S(mean);
         const GradRow<T> row{static_cast<const T*>(a.x) + r * n,
                              static_cast<const T*>(a.dy) + r * n,
-                             static_cast<T*>(a.dx.data) + r * n,
+                             a.dx.data ? static_cast<T*>(a.dx.data) + r * n : nullptr,
                              weight,
                              sums,
                              params ? sums + padded : nullptr,
