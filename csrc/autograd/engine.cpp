@@ -223,8 +223,8 @@ void Backward::give(int input, Tensor grad) {
   if (!needs(input)) return;
   const Edge& e = node_->edges[size_t(input)];
   const Node::Output& expected = e.node->outputs[size_t(e.output)];
-  SW_CHECK_SHAPE(grad.shape() == expected.shape, "backward of ", node_->name, ": the gradient of input ", input, " has shape ",
-                 grad.shape(), ", expected ", expected.shape);
+  SW_CHECK_SHAPE(grad.shape() == expected.shape, "backward of ", node_->name, ": the gradient of input ", input,
+                 " has shape ", grad.shape(), ", expected ", expected.shape);
   SW_CHECK_TYPE(grad.dtype() == expected.dtype, "backward of ", node_->name, ": the gradient of input ", input, " is ",
                 grad.dtype(), ", expected ", expected.dtype);
   Tensor* to = slot(input);
@@ -244,7 +244,8 @@ Grad Backward::target(int input, const Tensor& like) {
       targeted_.push_back(to);
       return {to->data(), GradMode::Write};
     }
-    if (to->dtype() == like.dtype() && to->shape() == like.shape() && to->strides() == like.strides() && exclusively_ours(*to)) {
+    if (to->dtype() == like.dtype() && to->shape() == like.shape() && to->strides() == like.strides() &&
+        exclusively_ours(*to)) {
       targeted_.push_back(to);
       return {to->data(), GradMode::Add};
     }

@@ -15,8 +15,8 @@ uint64_t next_sequence() {
 
 bool wants_grad(const Tensor& t) { return t.defined() && t.requires_grad(); }
 
-// The gradient of a region of `base` (the region has the given geometry), gathered from and scattered to a gradient g of
-// base's layout.
+// The gradient of a region of `base` (the region has the given geometry), gathered from and scattered to a gradient g
+// of base's layout.
 Tensor same_layout(const Tensor& g, const Shape& strides) {
   if (g.strides() == strides) return g;
   Tensor copy = empty_strided(g.shape(), strides, g.dtype(), g.device());

@@ -49,9 +49,9 @@ class Backward {
   const Tensor& grad(int output = 0) const;
   // grad(output) when nobody else holds its memory: the closure may overwrite it, and give it on. Undefined otherwise.
   Tensor own_grad(int output = 0) const;
-  bool needs(int input) const;                  // does anything ask for the gradient of input i?
-  Tensor saved(int i) const;                    // as passed to record(), without autograd state
-  void give(int input, Tensor grad);            // adds a gradient of the input's shape; ignored unless needs(input)
+  bool needs(int input) const;        // does anything ask for the gradient of input i?
+  Tensor saved(int i) const;          // as passed to record(), without autograd state
+  void give(int input, Tensor grad);  // adds a gradient of the input's shape; ignored unless needs(input)
   // For kernels with gradient modes: memory for the gradient of an input, laid out as `like` (dense, of the input's
   // shape). Add when a gradient of that layout is already there to be added to, Write otherwise, Skip when not needed.
   Grad target(int input, const Tensor& like);
@@ -63,8 +63,8 @@ class Backward {
   Engine* engine_ = nullptr;
   Node* node_ = nullptr;
   std::vector<Tensor> grads_;
-  std::vector<Tensor*> targeted_;                  // slots that target() handed out: nothing else may touch them yet
-  std::vector<std::pair<int, Tensor>> pending_;    // to be given when the closure has returned
+  std::vector<Tensor*> targeted_;                // slots that target() handed out: nothing else may touch them yet
+  std::vector<std::pair<int, Tensor>> pending_;  // to be given when the closure has returned
 };
 using BackwardFn = std::function<void(Backward&)>;
 
@@ -88,12 +88,13 @@ Tensor view(const char* name, const Tensor& base, const Shape& shape, const Shap
             BackwardFn backward);
 
 // In place. begin: may x be changed (not a leaf that requires grad, not an expanded view)? finish: x's memory now holds
-// `result`'s values (a tensor on x's own memory or another), and from here on x's history is result's; counts the change.
+// `result`'s values (a tensor on x's own memory or another), and from here on x's history is result's; counts the
+// change.
 void begin_inplace(const char* name, const Tensor& x);
 void finish_inplace(const Tensor& x, const Tensor& result);
 
-// Walks the graph backward from `roots` (undefined root gradients: 1, for one-element roots). With `inputs`, returns their
-// gradients (undefined where nothing depends on one) and leaves .grad of everything alone, unless `into_leaves`.
+// Walks the graph backward from `roots` (undefined root gradients: 1, for one-element roots). With `inputs`, returns
+// their gradients (undefined where nothing depends on one) and leaves .grad of everything alone, unless `into_leaves`.
 struct BackwardOptions {
   bool retain_graph = false;
   bool into_leaves = true;
@@ -110,44 +111,44 @@ struct HookList {
 };
 
 struct AutogradMeta {
-  Edge made_by;                                   // null node: a leaf
-  std::weak_ptr<Node> accumulator;                // of a leaf that requires grad
+  Edge made_by;                     // null node: a leaf
+  std::weak_ptr<Node> accumulator;  // of a leaf that requires grad
   Tensor grad;
-  std::shared_ptr<HookList> hooks;                // of a leaf
-  std::shared_ptr<HookList> after_accumulate;     // of a leaf
+  std::shared_ptr<HookList> hooks;             // of a leaf
+  std::shared_ptr<HookList> after_accumulate;  // of a leaf
   bool retains_grad = false;
-  Tensor base;                                    // of a view
-  Node* base_made_by = nullptr;                   // base's node when made_by was last right
+  Tensor base;                   // of a view
+  Node* base_made_by = nullptr;  // base's node when made_by was last right
 };
 
 struct Node {
   const char* name;
-  uint64_t sequence;                              // grows: a node's inputs come from nodes with smaller numbers
-  std::vector<Edge> edges;                        // one per input; null where no gradient is asked for
-  std::vector<std::pair<Tensor, uint64_t>> saved; // alias and version
+  uint64_t sequence;                               // grows: a node's inputs come from nodes with smaller numbers
+  std::vector<Edge> edges;                         // one per input; null where no gradient is asked for
+  std::vector<std::pair<Tensor, uint64_t>> saved;  // alias and version
   BackwardFn backward;
   struct Output {
     Shape shape;
     DType dtype;
   };
   std::vector<Output> outputs;
-  std::vector<std::shared_ptr<HookList>> hooks;   // per output
-  std::weak_ptr<TensorImpl> leaf;                 // set in accumulators
+  std::vector<std::shared_ptr<HookList>> hooks;  // per output
+  std::weak_ptr<TensorImpl> leaf;                // set in accumulators
   bool is_accumulator = false;
-  bool released = false;                          // its saved tensors are gone
+  bool released = false;  // its saved tensors are gone
 
   Node(const char* name, uint64_t sequence) : name(name), sequence(sequence) {}
   Node(const Node&) = delete;
-  ~Node();                                        // frees long chains without recursion
+  ~Node();  // frees long chains without recursion
 };
 
 bool is_leaf(const Tensor& t);
-Edge edge_of(const Tensor& t);                    // null node unless t requires grad
-void set_requires_grad(const Tensor& t, bool on); // leaves only; floating dtypes only
+Edge edge_of(const Tensor& t);                     // null node unless t requires grad
+void set_requires_grad(const Tensor& t, bool on);  // leaves only; floating dtypes only
 Tensor grad_of(const Tensor& t);
 void set_grad(const Tensor& t, const Tensor& grad);
 void retain_grad(const Tensor& t);
 std::shared_ptr<HookList> hooks_of(const Tensor& t);
-AutogradMeta& meta_of(const Tensor& t);           // made if absent
+AutogradMeta& meta_of(const Tensor& t);  // made if absent
 
 }  // namespace skipway::tape

@@ -38,7 +38,8 @@ HookHandle add_hook(const std::shared_ptr<tape::HookList>& list, const py::objec
 }
 
 HookHandle after_accumulate(const Tensor& t, const py::object& function) {
-  SW_CHECK(t.requires_grad() && tape::is_leaf(t), "register_post_accumulate_grad_hook: expected a leaf that requires grad");
+  SW_CHECK(t.requires_grad() && tape::is_leaf(t),
+           "register_post_accumulate_grad_hook: expected a leaf that requires grad");
   auto& list = tape::meta_of(t).after_accumulate;
   if (!list) list = std::make_shared<tape::HookList>();
   return add_hook(list, function);
@@ -88,43 +89,47 @@ SW_BINDINGS(autograd) {
       .def("__exit__", [](HookHandle& self, const py::args&) { self.remove(); });
   py::class_<GradFn>(m, "Node", "The op that made a tensor, as recorded on the tape.")
       .def("name", [](const GradFn& f) { return f.node->name; })
-      .def_property_readonly("next_functions",
-                             [](const GradFn& f) {
-                               py::list out;
-                               for (const auto& e : f.node->edges) {
-                                 out.append(py::make_tuple(e.node ? py::cast(GradFn{e.node}) : py::object(py::none()), e.output));
-                               }
-                               return py::tuple(out);
-                             })
+      .def_property_readonly(
+          "next_functions",
+          [](const GradFn& f) {
+            py::list out;
+            for (const auto& e : f.node->edges) {
+              out.append(py::make_tuple(e.node ? py::cast(GradFn{e.node}) : py::object(py::none()), e.output));
+            }
+            return py::tuple(out);
+          })
       .def("__repr__", [](const GradFn& f) { return "<" + std::string(f.node->name) + ">"; });
 
-  m.def("_backward",
-        [](const std::vector<Tensor>& tensors, const std::vector<Tensor>& grads, bool retain_graph, bool create_graph,
-           const std::vector<Tensor>& inputs) {
-          check_first_order(create_graph);
-          if (inputs.empty()) {
-            tape::backward(tensors, grads, {}, {retain_graph, true});
-            return;
-          }
-          const auto found = tape::backward(tensors, grads, inputs, {retain_graph, false});
-          for (size_t i = 0; i < inputs.size(); ++i) {
-            if (!found[i].defined()) continue;
-            const Tensor old = tape::grad_of(inputs[i]);
-            tape::set_grad(inputs[i], old.defined() ? tape::accumulate(old, found[i], false) : found[i]);
-          }
-        },
-        py::call_guard<py::gil_scoped_release>(), "tensors"_a, "grads"_a, "retain_graph"_a, "create_graph"_a, "inputs"_a);
-  m.def("_grad",
-        [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, const std::vector<Tensor>& grads,
-           bool retain_graph, bool create_graph) {
-          check_first_order(create_graph);
-          return tape::backward(outputs, grads, inputs, {retain_graph, false});
-        },
-        py::call_guard<py::gil_scoped_release>(), "outputs"_a, "inputs"_a, "grads"_a, "retain_graph"_a, "create_graph"_a);
+  m.def(
+      "_backward",
+      [](const std::vector<Tensor>& tensors, const std::vector<Tensor>& grads, bool retain_graph, bool create_graph,
+         const std::vector<Tensor>& inputs) {
+        check_first_order(create_graph);
+        if (inputs.empty()) {
+          tape::backward(tensors, grads, {}, {retain_graph, true});
+          return;
+        }
+        const auto found = tape::backward(tensors, grads, inputs, {retain_graph, false});
+        for (size_t i = 0; i < inputs.size(); ++i) {
+          if (!found[i].defined()) continue;
+          const Tensor old = tape::grad_of(inputs[i]);
+          tape::set_grad(inputs[i], old.defined() ? tape::accumulate(old, found[i], false) : found[i]);
+        }
+      },
+      py::call_guard<py::gil_scoped_release>(), "tensors"_a, "grads"_a, "retain_graph"_a, "create_graph"_a, "inputs"_a);
+  m.def(
+      "_grad",
+      [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, const std::vector<Tensor>& grads,
+         bool retain_graph, bool create_graph) {
+        check_first_order(create_graph);
+        return tape::backward(outputs, grads, inputs, {retain_graph, false});
+      },
+      py::call_guard<py::gil_scoped_release>(), "outputs"_a, "inputs"_a, "grads"_a, "retain_graph"_a, "create_graph"_a);
   m.def("_record_python", &record_python, "name"_a, "outputs"_a, "inputs"_a, "backward"_a);
 
-  plain_method(m, "register_hook", [](const Tensor& t, const py::object& hook) { return add_hook(tape::hooks_of(t), hook); },
-               "self"_a, "hook"_a);
+  plain_method(
+      m, "register_hook", [](const Tensor& t, const py::object& hook) { return add_hook(tape::hooks_of(t), hook); },
+      "self"_a, "hook"_a);
   plain_method(m, "register_post_accumulate_grad_hook", &after_accumulate, "self"_a, "hook"_a);
   plain_method(m, "retain_grad", &tape::retain_grad);
   plain_method(m, "_grad_fn", &grad_fn);
@@ -134,12 +139,13 @@ SW_BINDINGS(autograd) {
     t.impl()->requires_grad = false;
     return t;
   });
-  plain_method(m, "requires_grad_",
-               [](const Tensor& t, bool on) {
-                 tape::set_requires_grad(t, on);
-                 return t;
-               },
-               "self"_a, "requires_grad"_a = true);
+  plain_method(
+      m, "requires_grad_",
+      [](const Tensor& t, bool on) {
+        tape::set_requires_grad(t, on);
+        return t;
+      },
+      "self"_a, "requires_grad"_a = true);
 }
 
 }  // namespace skipway::bindings

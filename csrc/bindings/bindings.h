@@ -3,12 +3,14 @@
 //   SW_BINDINGS(activation) {                       // in bindings/activation.cpp; runs when the module is imported
 //     function(m, "softmax", &softmax, "input"_a, "dim"_a = -1);      // skipway._core.softmax
 //     both(m, "relu", &relu, "input"_a);                              // the same, and Tensor.relu
-//     method(m, "clamp_", &clamp_, "self"_a, "min"_a, "max"_a);       // Tensor.clamp_ only; names, if any, start with self
+//     method(m, "clamp_", &clamp_, "self"_a, "min"_a, "max"_a);       // Tensor.clamp_ only; names, if any, start with
+//     self
 //   }
 //
-// The GIL is released while the function runs; code that touches Python objects takes it (py::gil_scoped_acquire), or is
-// bound with m.def / plain_method. A Tensor parameter takes None (an undefined tensor), a skipway.Tensor, or a number (a
-// 0-dim tensor with weak() set: it takes part in type promotion by its kind only). A Shape takes an int or a sequence.
+// The GIL is released while the function runs; code that touches Python objects takes it (py::gil_scoped_acquire), or
+// is bound with m.def / plain_method. A Tensor parameter takes None (an undefined tensor), a skipway.Tensor, or a
+// number (a 0-dim tensor with weak() set: it takes part in type promotion by its kind only). A Shape takes an int or a
+// sequence.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -20,23 +22,23 @@ namespace py = pybind11;
 namespace skipway::bindings {
 using namespace pybind11::literals;
 
-PyTypeObject* tensor_type();                        // skipway.Tensor
-PyObject* wrap(const Tensor& t);                    // new reference; the live wrapper of t if it has one; None if undefined
-bool unwrap(PyObject* object, Tensor& t);           // false unless it is a skipway.Tensor
+PyTypeObject* tensor_type();               // skipway.Tensor
+PyObject* wrap(const Tensor& t);           // new reference; the live wrapper of t if it has one; None if undefined
+bool unwrap(PyObject* object, Tensor& t);  // false unless it is a skipway.Tensor
 bool load_tensor(PyObject* object, bool convert, Tensor& t);
 bool load_shape(PyObject* object, Shape& shape);
-bool load_dtype(PyObject* object, DType& dtype);    // skipway.dtype, NumPy's, or Python's float, int, bool
+bool load_dtype(PyObject* object, DType& dtype);  // skipway.dtype, NumPy's, or Python's float, int, bool
 PyObject* wrap_dtype(DType dtype);
-bool load_device(PyObject* object, Device& device); // "cpu", skipway.device, int (cuda index)
+bool load_device(PyObject* object, Device& device);  // "cpu", skipway.device, int (cuda index)
 PyObject* wrap_device(Device device);
 Shape shape_from_args(const py::args& args, const char* op);  // x.view(2, 3) and x.view((2, 3))
 void add_method(const char* name, py::object function);
-void set_python_error(const Error& e);             // the Python exception for a C++ one
+void set_python_error(const Error& e);  // the Python exception for a C++ one
 
 using Register = void (*)(py::module_&);
 int register_bindings(Register f);
-#define SW_BINDINGS(family)                                                              \
-  static void bind_##family(pybind11::module_& m);                                       \
+#define SW_BINDINGS(family)                                                                   \
+  static void bind_##family(pybind11::module_& m);                                            \
   static const int registered_##family = skipway::bindings::register_bindings(bind_##family); \
   static void bind_##family(pybind11::module_& m)
 

@@ -40,8 +40,9 @@ void add_dtypes(py::module_& m) {
       .def_property_readonly("is_complex", [](const DTypeObject&) { return false; })
       .def_property_readonly("is_signed",
                              [](const DTypeObject& d) { return d.value != DType::Bool && d.value != DType::UInt8; })
-      .def_property_readonly("dtype", [](const DTypeObject& d) { return numpy_dtype(d.value); },
-                             "The NumPy dtype; lets NumPy take this object where it takes a dtype.")
+      .def_property_readonly(
+          "dtype", [](const DTypeObject& d) { return numpy_dtype(d.value); },
+          "The NumPy dtype; lets NumPy take this object where it takes a dtype.")
       .def("__repr__", [](const DTypeObject& d) { return std::string("skipway.") + name_of(d.value); })
       .def("__copy__", [](py::object d) { return d; })
       .def("__deepcopy__", [](py::object d, py::object) { return d; })
@@ -54,12 +55,14 @@ void add_dtypes(py::module_& m) {
 }
 
 void add_devices(py::module_& m) {
-  py::class_<DeviceObject>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda\", 0), device(\"cuda:0\").")
+  py::class_<DeviceObject>(m, "device",
+                           "Where a tensor lives: device(\"cpu\"), device(\"cuda\", 0), device(\"cuda:0\").")
       .def(py::init(&make_device), "type"_a, "index"_a = py::none())
       .def_property_readonly("type", [](const DeviceObject& d) { return d.value.is_cpu() ? "cpu" : "cuda"; })
       .def_property_readonly("index",
                              [](const DeviceObject& d) {
-                               return d.value.is_cpu() ? py::object(py::none()) : py::object(py::int_(int(d.value.index)));
+                               return d.value.is_cpu() ? py::object(py::none())
+                                                       : py::object(py::int_(int(d.value.index)));
                              })
       .def("__eq__",
            [](const DeviceObject& a, const py::object& b) {
@@ -90,7 +93,8 @@ bool load_dtype(PyObject* object, DType& dtype) {
     const std::string name = np.attr("name").cast<std::string>();
     for (int i = 0; i < kNumDTypes; ++i)
       if (name == name_of(DType(i))) return dtype = DType(i), true;
-    throw TypeError(concat("dtype: ", name, " is not supported; skipway has float64, float32, bfloat16, int64, int32, uint8, bool"));
+    throw TypeError(concat("dtype: ", name,
+                           " is not supported; skipway has float64, float32, bfloat16, int64, int32, uint8, bool"));
   } catch (py::error_already_set&) {
     return false;
   }
@@ -110,8 +114,6 @@ bool load_device(PyObject* object, Device& device) {
   return device = py::cast<const DeviceObject&>(py::handle(object)).value, true;
 }
 
-PyObject* wrap_device(Device device) {
-  return py::cast(DeviceObject{device}).release().ptr();
-}
+PyObject* wrap_device(Device device) { return py::cast(DeviceObject{device}).release().ptr(); }
 
 }  // namespace skipway::bindings

@@ -28,19 +28,23 @@ bool element_strides(const py::array& a, Shape& strides) {
     if (a.shape(i) > 1 && (s < 0 || s % a.itemsize() != 0)) return false;
     strides.push_back(a.shape(i) > 1 ? s / a.itemsize() : 1);
   }
-  return reinterpret_cast<uintptr_t>(a.data()) % size_t(std::max<py::ssize_t>(1, std::min<py::ssize_t>(8, a.itemsize()))) == 0;
+  return reinterpret_cast<uintptr_t>(a.data()) %
+             size_t(std::max<py::ssize_t>(1, std::min<py::ssize_t>(8, a.itemsize()))) ==
+         0;
 }
 
 Tensor from_numpy(py::array array) {
   DType dtype;
-  SW_CHECK_TYPE(load_dtype(array.dtype().ptr(), dtype), "from_numpy: dtype ", py::str(array.dtype()).cast<std::string>(),
-                " is not supported");
-  SW_CHECK_SHAPE(array.ndim() <= kMaxDims, "from_numpy: expected at most ", kMaxDims, " dimensions, got ", array.ndim());
+  SW_CHECK_TYPE(load_dtype(array.dtype().ptr(), dtype), "from_numpy: dtype ",
+                py::str(array.dtype()).cast<std::string>(), " is not supported");
+  SW_CHECK_SHAPE(array.ndim() <= kMaxDims, "from_numpy: expected at most ", kMaxDims, " dimensions, got ",
+                 array.ndim());
   Shape shape, strides;
   const bool native = array.dtype().attr("isnative").cast<bool>();
   if (!native || !array.writeable() || !element_strides(array, strides)) {
     const py::object np = py::module_::import("numpy");
-    array = np.attr("array")(array, "dtype"_a = array.dtype().attr("newbyteorder")("="), "order"_a = "C", "copy"_a = true);
+    array =
+        np.attr("array")(array, "dtype"_a = array.dtype().attr("newbyteorder")("="), "order"_a = "C", "copy"_a = true);
     element_strides(array, strides);
   }
   for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
@@ -60,7 +64,8 @@ py::array to_numpy(const Tensor& t) {
     strides.push_back(t.strides()[i] * size_of(t.dtype()));
   }
   const py::capsule owner(new StoragePtr(t.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
-  return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, t.data(), owner);
+  return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, t.data(),
+                   owner);
 }
 
 py::array numpy_method(const Tensor& t, bool force) {
@@ -152,8 +157,8 @@ py::object dlpack(const Tensor& t, const py::object&, const py::object& max_vers
   SW_CHECK(!t.requires_grad(), "__dlpack__: the tensor requires grad; export detach() instead");
   if (!device.is_none()) {
     const auto wanted = device.cast<std::pair<int, int>>();
-    SW_CHECK_AS(DeviceError, wanted.first == kDLCPU, "__dlpack__: expected the CPU (1, 0) as dl_device, got (", wanted.first, ", ",
-                wanted.second, ")");
+    SW_CHECK_AS(DeviceError, wanted.first == kDLCPU, "__dlpack__: expected the CPU (1, 0) as dl_device, got (",
+                wanted.first, ", ", wanted.second, ")");
   }
   const Tensor out = !copy.is_none() && copy.cast<bool>() ? clone(t) : t;
   const bool versioned = !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
@@ -166,8 +171,8 @@ Tensor import_capsule(const py::object& capsule, const char* name, const char* u
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), name));
   if (!m) throw py::error_already_set();
   const DLTensor& d = m->tensor;
-  SW_CHECK_AS(DeviceError, d.device.device_type == kDLCPU, "from_dlpack: expected CPU memory (device type 1), got type ",
-              d.device.device_type);
+  SW_CHECK_AS(DeviceError, d.device.device_type == kDLCPU,
+              "from_dlpack: expected CPU memory (device type 1), got type ", d.device.device_type);
   SW_CHECK_SHAPE(d.ndim <= kMaxDims, "from_dlpack: expected at most ", kMaxDims, " dimensions, got ", d.ndim);
   const DType dtype = from_dl(d.dtype);
   const Shape shape(d.shape, d.ndim);
@@ -208,7 +213,8 @@ Tensor from_dlpack(const py::object& source) {
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
     return import_capsule<DLManagedTensorVersioned>(capsule, "dltensor_versioned", "used_dltensor_versioned");
   }
-  SW_CHECK_VALUE(PyCapsule_IsValid(capsule.ptr(), "dltensor"), "from_dlpack: the capsule was used before, or is none of DLPack's");
+  SW_CHECK_VALUE(PyCapsule_IsValid(capsule.ptr(), "dltensor"),
+                 "from_dlpack: the capsule was used before, or is none of DLPack's");
   return import_capsule<DLManagedTensor>(capsule, "dltensor", "used_dltensor");
 }
 
@@ -216,8 +222,10 @@ Tensor from_dlpack(const py::object& source) {
 
 SW_BINDINGS(interop) {
   m.def("from_numpy", &from_numpy, "array"_a,
-        "A tensor on the memory of a NumPy array; a copy where the array is read-only, byte-swapped or has negative strides.");
-  m.def("from_dlpack", &from_dlpack, "ext_tensor"_a, "A tensor on the memory of any object with __dlpack__ (CPU memory).");
+        "A tensor on the memory of a NumPy array; a copy where the array is read-only, byte-swapped or has negative "
+        "strides.");
+  m.def("from_dlpack", &from_dlpack, "ext_tensor"_a,
+        "A tensor on the memory of any object with __dlpack__ (CPU memory).");
   plain_method(m, "numpy", &numpy_method, "self"_a, py::kw_only(), "force"_a = false);
   plain_method(m, "__array__", &array_protocol, "self"_a, "dtype"_a = py::none(), "copy"_a = py::none());
   plain_method(m, "__dlpack__", &dlpack, "self"_a, py::kw_only(), "stream"_a = py::none(), "max_version"_a = py::none(),

@@ -33,8 +33,9 @@ py::object nested_list(const Tensor& t, int dim, int64_t offset) {
 }
 
 bool truth(const Tensor& t) {
-  SW_CHECK_VALUE(t.numel() == 1, "bool: the truth of a tensor with more than one element (or none) is ambiguous, got shape ",
-                 t.shape(), "; use any() or all()");
+  SW_CHECK_VALUE(t.numel() == 1,
+                 "bool: the truth of a tensor with more than one element (or none) is ambiguous, got shape ", t.shape(),
+                 "; use any() or all()");
   return py::cast<bool>(py::bool_(scalar_at(t, t.offset())));
 }
 
@@ -46,31 +47,34 @@ int64_t length(const Tensor& t) {
 }  // namespace
 
 SW_BINDINGS(tensor) {
-  plain_method(m, "size",
-               [](const py::object& self, const std::optional<int64_t>& dim) -> py::object {
-                 if (!dim) return self.attr("shape");
-                 return py::int_(self.cast<Tensor>().size(*dim));
-               },
-               "self"_a, "dim"_a = py::none());
+  plain_method(
+      m, "size",
+      [](const py::object& self, const std::optional<int64_t>& dim) -> py::object {
+        if (!dim) return self.attr("shape");
+        return py::int_(self.cast<Tensor>().size(*dim));
+      },
+      "self"_a, "dim"_a = py::none());
   plain_method(m, "dim", [](const Tensor& t) { return t.dim(); });
   plain_method(m, "ndimension", [](const Tensor& t) { return t.dim(); });
   plain_method(m, "numel", [](const Tensor& t) { return t.numel(); });
   plain_method(m, "nelement", [](const Tensor& t) { return t.numel(); });
   plain_method(m, "element_size", [](const Tensor& t) { return size_of(t.dtype()); });
-  plain_method(m, "stride",
-               [](const Tensor& t, const std::optional<int64_t>& dim) -> py::object {
-                 if (dim) return py::int_(t.strides()[normalize_dim(*dim, t.dim(), "stride")]);
-                 return py::cast(t.strides());
-               },
-               "self"_a, "dim"_a = py::none());
+  plain_method(
+      m, "stride",
+      [](const Tensor& t, const std::optional<int64_t>& dim) -> py::object {
+        if (dim) return py::int_(t.strides()[normalize_dim(*dim, t.dim(), "stride")]);
+        return py::cast(t.strides());
+      },
+      "self"_a, "dim"_a = py::none());
   plain_method(m, "storage_offset", [](const Tensor& t) { return t.offset(); });
   plain_method(m, "data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); });
   plain_method(m, "is_floating_point", [](const Tensor& t) { return is_floating(t.dtype()); });
   plain_method(m, "is_complex", [](const Tensor&) { return false; });
   plain_method(m, "_is_contiguous", [](const Tensor& t) { return t.is_contiguous(); });
   plain_method(m, "_is_channels_last", [](const Tensor& t) { return t.is_channels_last(); });
-  plain_method(m, "_shares_storage", [](const Tensor& a, const Tensor& b) { return a.storage() == b.storage(); }, "self"_a,
-               "other"_a);
+  plain_method(
+      m, "_shares_storage", [](const Tensor& a, const Tensor& b) { return a.storage() == b.storage(); }, "self"_a,
+      "other"_a);
   plain_method(m, "item", &item);
   plain_method(m, "tolist", [](const Tensor& t) { return nested_list(t, 0, t.offset()); });
   plain_method(m, "__len__", &length);
@@ -78,28 +82,33 @@ SW_BINDINGS(tensor) {
   plain_method(m, "__float__", [](const Tensor& t) { return py::float_(item(t)); });
   plain_method(m, "__int__", [](const Tensor& t) { return py::int_(item(t)); });
   plain_method(m, "__index__", [](const Tensor& t) {
-    SW_CHECK_TYPE(!is_floating(t.dtype()) && t.numel() == 1, "index: expected an integer tensor with one element, got ", t.dtype(),
-                  " of shape ", t.shape());
+    SW_CHECK_TYPE(!is_floating(t.dtype()) && t.numel() == 1, "index: expected an integer tensor with one element, got ",
+                  t.dtype(), " of shape ", t.shape());
     return py::int_(item(t).cast<int64_t>());  // of a bool too
   });
-  m.def("empty",
-        [](const py::args& size, std::optional<DType> dtype, const Device& device, bool requires_grad) {
-          Tensor t = empty(shape_from_args(size, "empty"), dtype.value_or(DType::Float32), device);
-          if (requires_grad) t.impl()->requires_grad = true;
-          return t;
-        },
-        py::kw_only(), "dtype"_a = py::none(), "device"_a = Device{}, "requires_grad"_a = false,
-        "A tensor of the given sizes whose values are whatever the memory holds.");
-  m.def("_zeros", [](const Shape& size, DType dtype, const Device& device) { return zeros(size, dtype, device); }, "size"_a,
-        "dtype"_a, "device"_a = Device{});
-  m.def("empty_strided",
-        [](const Shape& size, const Shape& stride, DType dtype, const Device& device) {
-          SW_CHECK_SHAPE(size.size() == stride.size(), "empty_strided: expected as many strides as sizes, got ", stride, " for ", size);
-          Tensor t = empty(size, dtype, device).as_strided(size, stride, 0);
-          SW_CHECK_VALUE(t.is_dense(), "empty_strided: expected the strides of a dense layout, got ", stride, " for size ", size);
-          return t;
-        },
-        "size"_a, "stride"_a, "dtype"_a = DType::Float32, "device"_a = Device{});
+  m.def(
+      "empty",
+      [](const py::args& size, std::optional<DType> dtype, const Device& device, bool requires_grad) {
+        Tensor t = empty(shape_from_args(size, "empty"), dtype.value_or(DType::Float32), device);
+        if (requires_grad) t.impl()->requires_grad = true;
+        return t;
+      },
+      py::kw_only(), "dtype"_a = py::none(), "device"_a = Device{}, "requires_grad"_a = false,
+      "A tensor of the given sizes whose values are whatever the memory holds.");
+  m.def(
+      "_zeros", [](const Shape& size, DType dtype, const Device& device) { return zeros(size, dtype, device); },
+      "size"_a, "dtype"_a, "device"_a = Device{});
+  m.def(
+      "empty_strided",
+      [](const Shape& size, const Shape& stride, DType dtype, const Device& device) {
+        SW_CHECK_SHAPE(size.size() == stride.size(), "empty_strided: expected as many strides as sizes, got ", stride,
+                       " for ", size);
+        Tensor t = empty(size, dtype, device).as_strided(size, stride, 0);
+        SW_CHECK_VALUE(t.is_dense(), "empty_strided: expected the strides of a dense layout, got ", stride,
+                       " for size ", size);
+        return t;
+      },
+      "size"_a, "stride"_a, "dtype"_a = DType::Float32, "device"_a = Device{});
 }
 
 }  // namespace skipway::bindings

@@ -1,5 +1,5 @@
-// The Python type skipway.Tensor: a hand-made type, because every op returns one. A TensorImpl knows its live wrapper, so
-// that the same tensor is the same Python object (`x.relu_() is x`, `p.grad is p.grad`).
+// The Python type skipway.Tensor: a hand-made type, because every op returns one. A TensorImpl knows its live wrapper,
+// so that the same tensor is the same Python object (`x.relu_() is x`, `p.grad is p.grad`).
 #include "autograd/tape.h"
 #include "bindings/bindings.h"
 
@@ -9,8 +9,7 @@ namespace skipway::bindings {
 namespace {
 
 struct TensorObject {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
   PyObject* weak_references;
 };
 
@@ -79,12 +78,12 @@ PyObject* wrap_size(const Shape& shape) {
   return size_type ? PyObject_CallFunctionObjArgs(size_type.ptr(), tuple.ptr(), nullptr) : tuple.release().ptr();
 }
 
-#define GETTER(name, expression)                 \
-  PyObject* get_##name(PyObject* self, void*) {  \
-    return guarded([&]() -> PyObject* {          \
-      const Tensor& t = get(self);               \
-      return expression;                         \
-    });                                          \
+#define GETTER(name, expression)                \
+  PyObject* get_##name(PyObject* self, void*) { \
+    return guarded([&]() -> PyObject* {         \
+      const Tensor& t = get(self);              \
+      return expression;                        \
+    });                                         \
   }
 GETTER(shape, wrap_size(t.shape()))
 GETTER(dtype, wrap_dtype(t.dtype()))
@@ -122,8 +121,10 @@ int set_data(PyObject* self, PyObject* value, void*) {
     Tensor source;
     SW_CHECK_TYPE(value && unwrap(value, source), "data: expected a Tensor");
     TensorImpl* impl = get(self).impl();
-    SW_CHECK_TYPE(!impl->requires_grad || is_floating(source.dtype()), "data: the tensor requires grad, so its dtype must be "
-                  "floating, got ", source.dtype());
+    SW_CHECK_TYPE(!impl->requires_grad || is_floating(source.dtype()),
+                  "data: the tensor requires grad, so its dtype must be "
+                  "floating, got ",
+                  source.dtype());
     impl->storage = source.storage();
     impl->shape = source.shape();
     impl->strides = source.strides();
@@ -133,22 +134,21 @@ int set_data(PyObject* self, PyObject* value, void*) {
   });
 }
 
-PyGetSetDef getset[] = {
-    {"shape", get_shape, nullptr, "The sizes of the dimensions.", nullptr},
-    {"dtype", get_dtype, nullptr, "The element type.", nullptr},
-    {"device", get_device, nullptr, "Where the memory is.", nullptr},
-    {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Does backward() compute a gradient for this tensor?", nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "True for tensors that no recorded op made.", nullptr},
-    {"grad", get_grad, set_grad, "The gradient that backward() has accumulated, or None.", nullptr},
-    {"data", get_data, set_data, "The same memory without history.", nullptr},
-    {"_version", get_version, nullptr, "How often the memory was changed in place.", nullptr},
-    {"is_cuda", get_is_cuda, nullptr, "Is the tensor on a GPU?", nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {{"shape", get_shape, nullptr, "The sizes of the dimensions.", nullptr},
+                        {"dtype", get_dtype, nullptr, "The element type.", nullptr},
+                        {"device", get_device, nullptr, "Where the memory is.", nullptr},
+                        {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
+                        {"requires_grad", get_requires_grad, set_requires_grad,
+                         "Does backward() compute a gradient for this tensor?", nullptr},
+                        {"is_leaf", get_is_leaf, nullptr, "True for tensors that no recorded op made.", nullptr},
+                        {"grad", get_grad, set_grad, "The gradient that backward() has accumulated, or None.", nullptr},
+                        {"data", get_data, set_data, "The same memory without history.", nullptr},
+                        {"_version", get_version, nullptr, "How often the memory was changed in place.", nullptr},
+                        {"is_cuda", get_is_cuda, nullptr, "Is the tensor on a GPU?", nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(TensorObject, weak_references), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr}};
+PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TensorObject, weak_references), READONLY, nullptr},
+                         {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(tensor_new)},
@@ -206,7 +206,8 @@ bool load_tensor(PyObject* object, bool convert, Tensor& t) {
   if (!convert) return false;
   if (load_number(object, t)) return true;
   // A NumPy scalar: has an interface to its memory, but no length.
-  if (!PyObject_HasAttrString(object, "__array_interface__") || PyObject_HasAttrString(object, "__setitem__")) return false;
+  if (!PyObject_HasAttrString(object, "__array_interface__") || PyObject_HasAttrString(object, "__setitem__"))
+    return false;
   return load_number(py::object(py::handle(object).attr("item")()).ptr(), t);
 }
 
@@ -214,8 +215,9 @@ void add_tensor_type(py::module_& m) {
   type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!type) throw py::error_already_set();
   m.attr("Tensor") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(type));
-  m.def("_set_size_type", [](py::object t) { size_type = t.release(); }, "type"_a,
-        "Tells the core of the Python class skipway.Size.");
+  m.def(
+      "_set_size_type", [](py::object t) { size_type = t.release(); }, "type"_a,
+      "Tells the core of the Python class skipway.Size.");
 }
 
 }  // namespace skipway::bindings

@@ -10,15 +10,27 @@
 
 namespace skipway {
 
-struct Error : std::runtime_error {                    // RuntimeError
+struct Error : std::runtime_error {  // RuntimeError
   using std::runtime_error::runtime_error;
 };
-struct ShapeError : Error { using Error::Error; };     // skipway.ShapeError(ValueError)
-struct ValueError : Error { using Error::Error; };     // ValueError
-struct TypeError : Error { using Error::Error; };      // TypeError
-struct IndexError : Error { using Error::Error; };     // IndexError
-struct DeviceError : Error { using Error::Error; };    // skipway.DeviceError(RuntimeError)
-struct OutOfMemoryError : Error { using Error::Error; };  // skipway.OutOfMemoryError(RuntimeError)
+struct ShapeError : Error {
+  using Error::Error;
+};  // skipway.ShapeError(ValueError)
+struct ValueError : Error {
+  using Error::Error;
+};  // ValueError
+struct TypeError : Error {
+  using Error::Error;
+};  // TypeError
+struct IndexError : Error {
+  using Error::Error;
+};  // IndexError
+struct DeviceError : Error {
+  using Error::Error;
+};  // skipway.DeviceError(RuntimeError)
+struct OutOfMemoryError : Error {
+  using Error::Error;
+};  // skipway.OutOfMemoryError(RuntimeError)
 
 inline std::ostream& operator<<(std::ostream& s, const Shape& shape) { return s << shape.str(); }
 inline std::ostream& operator<<(std::ostream& s, DType d) { return s << name_of(d); }
@@ -32,8 +44,8 @@ std::string concat(const Parts&... parts) {
 
 }  // namespace skipway
 
-#define SW_CHECK_AS(E, cond, ...) \
-  do {                            \
+#define SW_CHECK_AS(E, cond, ...)                                                         \
+  do {                                                                                    \
     if (__builtin_expect(!(cond), 0)) throw ::skipway::E(::skipway::concat(__VA_ARGS__)); \
   } while (0)
 #define SW_CHECK_SHAPE(cond, ...) SW_CHECK_AS(ShapeError, cond, __VA_ARGS__)

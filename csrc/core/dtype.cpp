@@ -8,7 +8,8 @@ const char* name_of(DType d) {
 }
 
 DType promote(DType a, DType b) {
-  // The enumeration is ordered so that the larger one holds both, apart from uint8 with a signed type, which is smaller.
+  // The enumeration is ordered so that the larger one holds both, apart from uint8 with a signed type, which is
+  // smaller.
   return a > b ? a : b;
 }
 

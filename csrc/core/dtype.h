@@ -38,10 +38,10 @@ struct Type {
 
 template <class T>
 struct dtype_of_t;
-#define SW_DTYPE_OF(T, D)                      \
-  template <>                                  \
-  struct dtype_of_t<T> {                       \
-    static constexpr DType value = DType::D;   \
+#define SW_DTYPE_OF(T, D)                    \
+  template <>                                \
+  struct dtype_of_t<T> {                     \
+    static constexpr DType value = DType::D; \
   };
 SW_DTYPE_OF(bool, Bool)
 SW_DTYPE_OF(uint8_t, UInt8)
@@ -93,8 +93,8 @@ SW_INLINE constexpr bool is_floating(DType d) { return d >= DType::BFloat16; }
 SW_INLINE constexpr DType accumulate_dtype(DType d) {
   return d == DType::Float64 ? DType::Float64 : is_floating(d) ? DType::Float32 : DType::Int64;
 }
-const char* name_of(DType d);          // "float32"
-DType promote(DType a, DType b);       // NumPy-like, bool < integers < floats; bfloat16 with float32 is float32
+const char* name_of(DType d);     // "float32"
+DType promote(DType a, DType b);  // NumPy-like, bool < integers < floats; bfloat16 with float32 is float32
 
 // dispatch_float(dtype, [&]<class T>(Type<T>) { ... }) runs the lambda for float, double or bfloat16. The caller has
 // checked the dtype: another one does nothing.

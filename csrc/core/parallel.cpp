@@ -146,7 +146,8 @@ int initial_threads() {
   if (const char* s = std::getenv("SKIPWAY_NUM_THREADS"); s && *s) {
     char* end;
     const long n = std::strtol(s, &end, 10);
-    SW_CHECK_VALUE(!*end && n >= 1 && n <= kMaxThreads, "SKIPWAY_NUM_THREADS: expected 1 to ", kMaxThreads, ", got ", s);
+    SW_CHECK_VALUE(!*end && n >= 1 && n <= kMaxThreads, "SKIPWAY_NUM_THREADS: expected 1 to ", kMaxThreads, ", got ",
+                   s);
     return int(n);
   }
 #ifdef __linux__
@@ -226,7 +227,8 @@ void* thread_scratch(int slot, size_t bytes) {
     const size_t rounded = (bytes + 4095) / 4096 * 4096;
     scratch.data[slot] = std::aligned_alloc(64, rounded);
     scratch.bytes[slot] = scratch.data[slot] ? rounded : 0;
-    if (!scratch.data[slot]) throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes of scratch were asked for"));
+    if (!scratch.data[slot])
+      throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes of scratch were asked for"));
   }
   return scratch.data[slot];
 }

@@ -9,16 +9,17 @@
 namespace skipway {
 
 int num_threads();
-void set_num_threads(int n);                 // 1 to 256; throws ValueError
+void set_num_threads(int n);  // 1 to 256; throws ValueError
 // Called about every 20 ms from the thread that entered parallel_run, between tasks; it may throw, which cancels the
 // tasks that have not started.
 void set_interrupt_poll(void (*poll)());
 
-// Runs fn(context, task) for task in [0, tasks), on any thread, in any order; tasks of a nested call run in order on the
-// caller. The first exception is rethrown here.
+// Runs fn(context, task) for task in [0, tasks), on any thread, in any order; tasks of a nested call run in order on
+// the caller. The first exception is rethrown here.
 void parallel_run(int64_t tasks, void (*fn)(void* context, int64_t task), void* context);
 
-// Memory of the calling thread that lasts until its next call with the same slot (0 to 7), 64-byte aligned, not cleared.
+// Memory of the calling thread that lasts until its next call with the same slot (0 to 7), 64-byte aligned, not
+// cleared.
 void* thread_scratch(int slot, size_t bytes);
 
 // f(task) for each of `tasks` tasks. A kernel states the size of its tasks so that one takes about 20 us or more.

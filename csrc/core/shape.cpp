@@ -76,8 +76,8 @@ Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op) {
   for (int i = 0; i < shorter.size(); ++i) {
     int64_t& d = out[lead + i];
     const int64_t s = shorter[i];
-    SW_CHECK_SHAPE(d == s || d == 1 || s == 1, op, ": shapes ", a, " and ", b, " do not broadcast: sizes ", d, " and ", s,
-                   " differ in dimension ", lead + i);
+    SW_CHECK_SHAPE(d == s || d == 1 || s == 1, op, ": shapes ", a, " and ", b, " do not broadcast: sizes ", d, " and ",
+                   s, " differ in dimension ", lead + i);
     if (d == 1) d = s;
   }
   return out;
@@ -85,8 +85,8 @@ Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op) {
 
 int normalize_dim(int64_t dim, int ndim, const char* op) {
   const int range = ndim > 0 ? ndim : 1;  // a 0-dim tensor takes 0 and -1
-  SW_CHECK_INDEX(dim >= -range && dim < range, op, ": dim ", dim, " is out of range for ", ndim, " dimensions (expected ",
-                 -range, " to ", range - 1, ")");
+  SW_CHECK_INDEX(dim >= -range && dim < range, op, ": dim ", dim, " is out of range for ", ndim,
+                 " dimensions (expected ", -range, " to ", range - 1, ")");
   return int(dim < 0 ? dim + range : dim);
 }
 

@@ -34,6 +34,6 @@ struct MemoryStats {
 };
 MemoryStats memory_stats(Device device);
 void reset_peak_memory_stats(Device device);
-void empty_cache(Device device);                   // gives cached blocks back to the system
+void empty_cache(Device device);  // gives cached blocks back to the system
 
 }  // namespace skipway

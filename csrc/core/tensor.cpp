@@ -24,7 +24,8 @@ int64_t checked_numel(const Shape& shape) {
   int64_t n = 1;
   for (int64_t d : shape) {
     SW_CHECK_SHAPE(d >= 0, "expected sizes of 0 or more, got ", shape);
-    if (__builtin_mul_overflow(n, d ? d : 1, &n)) throw OutOfMemoryError(concat("a tensor of shape ", shape, " is too large"));
+    if (__builtin_mul_overflow(n, d ? d : 1, &n))
+      throw OutOfMemoryError(concat("a tensor of shape ", shape, " is too large"));
   }
   return shape.numel();
 }
@@ -76,7 +77,8 @@ Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, int64_t offs
 Tensor empty_strided(const Shape& shape, const Shape& strides, DType dtype, Device device) {
   const int64_t n = checked_numel(shape);
   int64_t bytes;
-  if (__builtin_mul_overflow(n, size_of(dtype), &bytes)) throw OutOfMemoryError(concat("a tensor of shape ", shape, " is too large"));
+  if (__builtin_mul_overflow(n, size_of(dtype), &bytes))
+    throw OutOfMemoryError(concat("a tensor of shape ", shape, " is too large"));
   return Tensor(allocate(size_t(bytes), device), shape, strides, 0, dtype);
 }
 
@@ -119,8 +121,8 @@ void check_floating(const char* op, const char* arg, const Tensor& t) {
 }
 
 void check_same(const char* op, const char* arg_a, const Tensor& a, const char* arg_b, const Tensor& b) {
-  SW_CHECK_TYPE(a.dtype() == b.dtype(), op, ": expected ", arg_a, " and ", arg_b, " to have the same dtype, got ", a.dtype(),
-                " and ", b.dtype());
+  SW_CHECK_TYPE(a.dtype() == b.dtype(), op, ": expected ", arg_a, " and ", arg_b, " to have the same dtype, got ",
+                a.dtype(), " and ", b.dtype());
   SW_CHECK_AS(DeviceError, a.device() == b.device(), op, ": expected ", arg_a, " and ", arg_b,
               " to be on the same device, got ", a.device(), " and ", b.device());
 }

@@ -30,13 +30,21 @@ struct Grad {
 }  // namespace skipway
 
 #ifdef SW_X86
-#define SW_DECLARE_KERNEL(name, Args)                                                         \
-  namespace baseline { void name(const Args&); }                                              \
-  namespace avx2 { void name(const Args&); }                                                  \
-  namespace avx512 { void name(const Args&); }                                                \
+#define SW_DECLARE_KERNEL(name, Args) \
+  namespace baseline {                \
+  void name(const Args&);             \
+  }                                   \
+  namespace avx2 {                    \
+  void name(const Args&);             \
+  }                                   \
+  namespace avx512 {                  \
+  void name(const Args&);             \
+  }                                   \
   inline constexpr Kernel<Args> name{#name, {&baseline::name, &avx2::name, &avx512::name}};
 #else
-#define SW_DECLARE_KERNEL(name, Args)            \
-  namespace baseline { void name(const Args&); } \
+#define SW_DECLARE_KERNEL(name, Args) \
+  namespace baseline {                \
+  void name(const Args&);             \
+  }                                   \
   inline constexpr Kernel<Args> name{#name, {&baseline::name}};
 #endif

@@ -1,5 +1,5 @@
-// Vectors of the instruction set that this translation unit is compiled for, on GCC/Clang vector extensions: + - * / and
-// comparisons work on them directly, a ? b : c selects by lane, and a * b + c contracts to a fused multiply-add.
+// Vectors of the instruction set that this translation unit is compiled for, on GCC/Clang vector extensions: + - * /
+// and comparisons work on them directly, a ? b : c selects by lane, and a * b + c contracts to a fused multiply-add.
 //
 // Everything lives in namespace skipway::SW_ISA (baseline, avx2 or avx512) and is SW_INLINE: see core/dtype.h for why.
 // Lanes<T> says how elements of T are computed with: bfloat16 loads to float and is rounded on the store.
@@ -58,9 +58,7 @@ SW_INLINE V load_raw(const P* p) {
 }
 SW_INLINE vfloat vload(const float* p) { return load_raw<vfloat>(p); }
 SW_INLINE vdouble vload(const double* p) { return load_raw<vdouble>(p); }
-SW_INLINE vfloat vload(const bfloat16* p) {
-  return (vfloat)(__builtin_convertvector(load_raw<vhalf>(p), vuint) << 16);
-}
+SW_INLINE vfloat vload(const bfloat16* p) { return (vfloat)(__builtin_convertvector(load_raw<vhalf>(p), vuint) << 16); }
 SW_INLINE void vstore(float* p, vfloat v) { __builtin_memcpy(p, &v, sizeof v); }
 SW_INLINE void vstore(double* p, vdouble v) { __builtin_memcpy(p, &v, sizeof v); }
 SW_INLINE void vstore(bfloat16* p, vfloat v) {
