@@ -64,7 +64,8 @@ Item read_item(py::handle o) {
   if (PyBool_Check(o.ptr())) return {Item::Flag, o.ptr() == Py_True, {}, {}};
   if (PySlice_Check(o.ptr())) return {Item::Slice, 0, o, {}};
   if (unwrap(o.ptr(), t)) return tensor_item(t);
-  if (PyList_Check(o.ptr()) || PyTuple_Check(o.ptr()) || PyRange_Check(o.ptr()) || PyObject_HasAttrString(o.ptr(), "__array__")) {
+  if (PyList_Check(o.ptr()) || PyTuple_Check(o.ptr()) || PyRange_Check(o.ptr()) ||
+      PyObject_HasAttrString(o.ptr(), "__array__")) {
     return tensor_item(array_index(o));
   }
   const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(o.ptr()));
