@@ -112,6 +112,12 @@ def test_backward_needs_a_scalar_or_a_gradient():
         sw.ones(1).backward()
 
 
+def test_the_core_checks_its_lists():
+    x = leaf(1.0)
+    with pytest.raises(ValueError, match="each of 1 tensors, got 0"):
+        sw._core._grad([x * 2], [x], [], False, False)
+
+
 def test_saved_tensor_changed_in_place_is_an_error():
     x = leaf(1.0, 2.0)
     y = x * 2

@@ -256,6 +256,8 @@ Grad Backward::target(int input, const Tensor& like) {
 
 std::vector<Tensor> backward(const std::vector<Tensor>& roots, const std::vector<Tensor>& root_grads,
                              const std::vector<Tensor>& inputs, BackwardOptions options) {
+  SW_CHECK_VALUE(roots.size() == root_grads.size(), "backward: expected a gradient (or None) for each of ",
+                 roots.size(), " tensors, got ", root_grads.size());
   NoGradGuard no_grad;
   Engine engine(roots, root_grads, inputs, options);
   return engine.run();
