@@ -10,9 +10,15 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 
+PAUSE = 0.02  # seconds
+
 
 def interleave(contenders: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each contender in each round. Who goes first alternates."""
+    """Seconds of each contender in each round. Who goes first alternates.
+
+    Before each turn there is a pause and an untimed run: threads of the one before spin for a while, and would take a
+    core from the next.
+    """
     for _ in range(warmup):
         for run in contenders.values():
             run()
@@ -20,6 +26,8 @@ def interleave(contenders: dict[str, Callable[[], object]], rounds: int, warmup:
     order = list(contenders)
     for i in range(rounds):
         for name in order if i % 2 == 0 else reversed(order):
+            time.sleep(PAUSE)
+            contenders[name]()
             begin = time.perf_counter()
             contenders[name]()
             times[name].append(time.perf_counter() - begin)
