@@ -23,7 +23,10 @@ template <class F>
 void bind_transpose(py::module_& m, const char* name, F f) {
   const Shape one{1}, zero{0};
   function(m, name, f, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a = zero,
-           "output_padding"_a = zero, "groups"_a = 1, "dilation"_a = one);
+           "output_padding"_a = zero, "groups"_a = 1, "dilation"_a = one,
+           "The gradient of a convolution with respect to its input, as an op: (N, C, ...) with weight (C, K / groups, "
+           "...) gives (N, K, ...) of size (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding "
+           "+ 1 (Zeiler et al. 2010). ShapeError and ValueError name the argument that does not fit.");
 }
 
 }  // namespace

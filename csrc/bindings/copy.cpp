@@ -27,7 +27,8 @@ Tensor clone_as(const Tensor& x, const py::object& format) {
 
 SW_BINDINGS(copy) {
   plain_method(m, "contiguous", &contiguous_as, "self"_a, "memory_format"_a = py::none());
-  m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none());
+  m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none(),
+        "A copy with memory of its own, laid out as input is.");
   plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none());
   both(m, "_to", [](const Tensor& x, DType dtype) { return to(x, dtype); }, "input"_a, "dtype"_a);
   both(m, "_channels_last", &channels_last, "input"_a);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings/bindings.h"
+#include "bindings/elementwise_docs.h"
 #include "ops/copy.h"
 #include "ops/iterator.h"
 
@@ -67,12 +68,20 @@ Tensor float_power(const Tensor& a, const Tensor& b) {
 constexpr double kDegree = 0.017453292519943295769;
 
 template <class F, class... Extra>
+void put(py::module_& m, const char* name, F f, const Extra&... extra) {
+  both(m, name, f, extra..., elementwise_doc(name).c_str());
+}
+template <class F, class... Extra>
+void put_method(py::module_& m, const char* name, F f, const Extra&... extra) {
+  method(m, name, f, extra..., elementwise_doc(name).c_str());
+}
+template <class F, class... Extra>
 void both_names(py::module_& m, std::initializer_list<const char*> names, F f, const Extra&... extra) {
-  for (const char* name : names) both(m, name, f, extra...);
+  for (const char* name : names) put(m, name, f, extra...);
 }
 template <class F, class... Extra>
 void methods(py::module_& m, std::initializer_list<const char*> names, F f, const Extra&... extra) {
-  for (const char* name : names) method(m, name, f, extra...);
+  for (const char* name : names) put_method(m, name, f, extra...);
 }
 
 // An operator: an operand of an unknown type gives NotImplemented, so that Python asks the other operand.
@@ -84,7 +93,7 @@ void op(py::module_& m, const char* name, F f) {
 // Tensor.name(other): x becomes f(x, other).
 template <class F>
 void bind_assigning(py::module_& m, const std::string& name, F f) {
-  method(
+  put_method(
       m, name.c_str(),
       [name, f](const Tensor& x, const Tensor& b) {
         return assign_(name.c_str(), x, [&](const Tensor& t) { return f(t, b); });
@@ -116,7 +125,7 @@ void bind_arithmetic(py::module_& m) {
                                                    {"fmin", &fmin},
                                                    {"logaddexp", &logaddexp},
                                                    {"float_power", &float_power}};
-  for (const auto& [name, f] : others) both(m, name, f, "input"_a, "other"_a);
+  for (const auto& [name, f] : others) put(m, name, f, "input"_a, "other"_a);
 
   methods(m, {"add_"}, &add_, "self"_a, "other"_a, py::kw_only(), "alpha"_a = 1);
   methods(m, {"sub_", "subtract_"}, &sub_, "self"_a, "other"_a, py::kw_only(), "alpha"_a = 1);
@@ -193,7 +202,7 @@ void bind_comparisons(py::module_& m) {
                   {"logical_xor", BinaryOp::LogicalXor}};
   for (const auto& c : logicals) {
     const auto f = [op = c.op](const Tensor& a, const Tensor& b) { return logical(op, a, b); };
-    both(m, c.name, f, "input"_a, "other"_a);
+    put(m, c.name, f, "input"_a, "other"_a);
     bind_assigning(m, std::string(c.name) + "_", f);
   }
   const struct {
@@ -206,7 +215,7 @@ void bind_comparisons(py::module_& m) {
               {"bitwise_right_shift", "__rshift__", "__rrshift__", "__irshift__", BinaryOp::RightShift}};
   for (const auto& c : bits) {
     const auto f = [op = c.op](const Tensor& a, const Tensor& b) { return bitwise(op, a, b); };
-    both(m, c.name, f, "input"_a, "other"_a);
+    put(m, c.name, f, "input"_a, "other"_a);
     bind_assigning(m, std::string(c.name) + "_", f);
     op(m, c.dunder, f);
     op(m, c.reflected, [f](const Tensor& a, const Tensor& b) { return f(b, a); });
@@ -214,7 +223,7 @@ void bind_comparisons(py::module_& m) {
       return assign_(name, x, [&](const Tensor& t) { return f(t, b); });
     });
   }
-  both(m, "isclose", &isclose, "input"_a, "other"_a, "rtol"_a = 1e-5, "atol"_a = 1e-8, "equal_nan"_a = false);
+  put(m, "isclose", &isclose, "input"_a, "other"_a, "rtol"_a = 1e-5, "atol"_a = 1e-8, "equal_nan"_a = false);
 }
 
 void bind_unary(py::module_& m) {
@@ -226,10 +235,10 @@ void bind_unary(py::module_& m) {
                  {"arcsinh", UnaryOp::Asinh}, {"arccosh", UnaryOp::Acosh}, {"arctanh", UnaryOp::Atanh},
                  {"fix", UnaryOp::Trunc}};
   const auto bind = [&](const char* name, UnaryOp op) {
-    both(m, name, [op](const Tensor& x) { return unary(op, x); }, "input"_a);
+    put(m, name, [op](const Tensor& x) { return unary(op, x); }, "input"_a);
     if (op < UnaryOp::IsNan || op > UnaryOp::IsFinite) {
       const std::string changing = std::string(name) + "_";
-      both(m, changing.c_str(), [op](const Tensor& x) { return unary_(op, x); }, "input"_a);
+      put(m, changing.c_str(), [op](const Tensor& x) { return unary_(op, x); }, "input"_a);
     }
   };
   for (int i = 0; i <= int(UnaryOp::Erfinv); ++i) {
@@ -237,19 +246,19 @@ void bind_unary(py::module_& m) {
     if (op != UnaryOp::Round && op != UnaryOp::Logit) bind(name_of(op), op);
   }
   for (const auto& a : aliases) bind(a.alias, a.op);
-  both(m, "positive", [](const Tensor& x) { return x; }, "input"_a);
-  both(m, "deg2rad", [](const Tensor& x) { return mul(x, number(kDegree, DType::Float64)); }, "input"_a);
-  both(m, "rad2deg", [](const Tensor& x) { return mul(x, number(1 / kDegree, DType::Float64)); }, "input"_a);
-  both(m, "round", &round_to, "input"_a, py::kw_only(), "decimals"_a = 0);
-  method(
+  put(m, "positive", [](const Tensor& x) { return x; }, "input"_a);
+  put(m, "deg2rad", [](const Tensor& x) { return mul(x, number(kDegree, DType::Float64)); }, "input"_a);
+  put(m, "rad2deg", [](const Tensor& x) { return mul(x, number(1 / kDegree, DType::Float64)); }, "input"_a);
+  put(m, "round", &round_to, "input"_a, py::kw_only(), "decimals"_a = 0);
+  put_method(
       m, "round_",
       [](const Tensor& x, int decimals) {
         return assign_("round_", x, [&](const Tensor& t) { return round_to(t, decimals); });
       },
       "self"_a, py::kw_only(), "decimals"_a = 0);
-  both(m, "logit", &logit_clamped, "input"_a, "eps"_a = py::none());
-  both(m, "nan_to_num", &nan_to_num, "input"_a, "nan"_a = 0.0, "posinf"_a = py::none(), "neginf"_a = py::none());
-  method(
+  put(m, "logit", &logit_clamped, "input"_a, "eps"_a = py::none());
+  put(m, "nan_to_num", &nan_to_num, "input"_a, "nan"_a = 0.0, "posinf"_a = py::none(), "neginf"_a = py::none());
+  put_method(
       m, "nan_to_num_",
       [](const Tensor& x, double nan, const Tensor& posinf, const Tensor& neginf) {
         return assign_("nan_to_num_", x, [&](const Tensor& t) { return nan_to_num(t, nan, posinf, neginf); });
@@ -258,27 +267,27 @@ void bind_unary(py::module_& m) {
 }
 
 void bind_ternary(py::module_& m) {
-  function(m, "where", &where, "condition"_a, "input"_a, "other"_a);
-  method(
+  function(m, "where", &where, "condition"_a, "input"_a, "other"_a, elementwise_doc("where").c_str());
+  put_method(
       m, "where",
       [](const Tensor& x, const Tensor& condition, const Tensor& other) { return where(condition, x, other); },
       "self"_a, "condition"_a, "other"_a);
-  both(m, "masked_fill", &masked_fill, "input"_a, "mask"_a, "value"_a);
+  put(m, "masked_fill", &masked_fill, "input"_a, "mask"_a, "value"_a);
   both_names(m, {"clamp", "clip"}, &clamp, "input"_a, "min"_a = py::none(), "max"_a = py::none());
   const auto clamp_min = [](const Tensor& x, const Tensor& min) { return clamp(x, min, {}); };
   const auto clamp_max = [](const Tensor& x, const Tensor& max) { return clamp(x, {}, max); };
-  both(m, "clamp_min", clamp_min, "input"_a, "min"_a);
-  both(m, "clamp_max", clamp_max, "input"_a, "max"_a);
-  both(m, "lerp", &lerp, "input"_a, "end"_a, "weight"_a);
-  both(m, "addcmul", &addcmul, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
-  both(m, "addcdiv", &addcdiv, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
-  method(m, "masked_fill_", &masked_fill_, "self"_a, "mask"_a, "value"_a);
+  put(m, "clamp_min", clamp_min, "input"_a, "min"_a);
+  put(m, "clamp_max", clamp_max, "input"_a, "max"_a);
+  put(m, "lerp", &lerp, "input"_a, "end"_a, "weight"_a);
+  put(m, "addcmul", &addcmul, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
+  put(m, "addcdiv", &addcdiv, "input"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
+  put_method(m, "masked_fill_", &masked_fill_, "self"_a, "mask"_a, "value"_a);
   both_names(m, {"clamp_", "clip_"}, &clamp_, "input"_a, "min"_a = py::none(), "max"_a = py::none());
-  method(m, "clamp_min_", [](const Tensor& x, const Tensor& min) { return clamp_(x, min, {}); }, "self"_a, "min"_a);
-  method(m, "clamp_max_", [](const Tensor& x, const Tensor& max) { return clamp_(x, {}, max); }, "self"_a, "max"_a);
-  method(m, "lerp_", &lerp_, "self"_a, "end"_a, "weight"_a);
-  method(m, "addcmul_", &addcmul_, "self"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
-  method(m, "addcdiv_", &addcdiv_, "self"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
+  put_method(m, "clamp_min_", [](const Tensor& x, const Tensor& min) { return clamp_(x, min, {}); }, "self"_a, "min"_a);
+  put_method(m, "clamp_max_", [](const Tensor& x, const Tensor& max) { return clamp_(x, {}, max); }, "self"_a, "max"_a);
+  put_method(m, "lerp_", &lerp_, "self"_a, "end"_a, "weight"_a);
+  put_method(m, "addcmul_", &addcmul_, "self"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
+  put_method(m, "addcdiv_", &addcdiv_, "self"_a, "tensor1"_a, "tensor2"_a, py::kw_only(), "value"_a = 1);
 }
 
 }  // namespace

@@ -301,7 +301,9 @@ void bind_lines(py::module_& m) {
       [](const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx) {
         return embedding(weight, index, padding_idx);
       },
-      "input"_a, "weight"_a, "padding_idx"_a = py::none());
+      "input"_a, "weight"_a, "padding_idx"_a = py::none(),
+      "weight[input]: (...) of int64 and (V, D) give (..., D). The row padding_idx gets no gradient. IndexError out of "
+      "range.");
 }
 
 }  // namespace
@@ -310,7 +312,8 @@ SW_BINDINGS(index) {
   core = m;
   bind_items(m);
   bind_lines(m);
-  m.def("nonzero", &nonzero_any, "input"_a, py::kw_only(), "as_tuple"_a = false);
+  m.def("nonzero", &nonzero_any, "input"_a, py::kw_only(), "as_tuple"_a = false,
+        "Positions of elements that are not zero, one row each; as_tuple: one tensor per dimension.");
   plain_method(m, "nonzero", &nonzero_any, "self"_a, "as_tuple"_a = false);
   both(m, "argwhere", &nonzero, "input"_a, "Positions of elements that are not zero, one row each.");
   function(
@@ -325,7 +328,8 @@ SW_BINDINGS(index) {
   function(
       m, "searchsorted",
       [](const Tensor& sorted, const Tensor& values, bool right) { return searchsorted(sorted, values, right); },
-      "sorted_sequence"_a, "input"_a, py::kw_only(), "right"_a = false);
+      "sorted_sequence"_a, "input"_a, py::kw_only(), "right"_a = false,
+      "Where values would have to stand to keep a sequence sorted; right: behind equal ones.");
 }
 
 }  // namespace skipway::bindings

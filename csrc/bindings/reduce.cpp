@@ -100,7 +100,7 @@ void bind_sums(py::module_& m) {
   both(m, "cumprod", &cumprod, "input"_a, "dim"_a, "dtype"_a = py::none(),
        "Running products along dim; the gradient is exact with zeros too.");
   m.def("norm", &norm_method, "input"_a, "p"_a = "fro", "dim"_a = py::none(), "keepdim"_a = false,
-        "dtype"_a = py::none());
+        "dtype"_a = py::none(), "(sum |x|^p)^(1/p) over dim (default: all); p may be inf, -inf, 0 or \"fro\" (2).");
   add_method("norm", m.attr("norm"));
 }
 

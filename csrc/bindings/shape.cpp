@@ -92,9 +92,11 @@ void bind_dims(py::module_& m) {
   plain_method(
       m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a, "dim"_a);
   for (const char* name : {"transpose", "swapaxes", "swapdims"})
-    both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a);
+    both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a, "A view with two dimensions swapped.");
   both(m, "t", &t, "input"_a, "The transpose of a matrix; shorter tensors as they are.");
-  for (const char* name : {"movedim", "moveaxis"}) both(m, name, &movedim, "input"_a, "source"_a, "destination"_a);
+  for (const char* name : {"movedim", "moveaxis"})
+    both(m, name, &movedim, "input"_a, "source"_a, "destination"_a,
+         "A view with dimensions moved; the others keep their order.");
   plain_method(
       m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
   plain_method(
@@ -106,20 +108,25 @@ void bind_dims(py::module_& m) {
   add_property("T", py::cpp_function(&reverse_dims));
   add_property("mT", py::cpp_function(&matrix_transpose));
   both(m, "adjoint", &matrix_transpose, "input"_a, "The last two dimensions swapped.");
-  m.def("broadcast_tensors",
-        [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); });
+  m.def(
+      "broadcast_tensors",
+      [](const py::args& tensors) { return broadcast_tensors(tensor_args(tensors, "broadcast_tensors")); },
+      "The tensors, expanded to one shape.");
   m.def(
       "meshgrid",
       [](const py::args& tensors, const std::optional<std::string>& indexing) {
         return meshgrid(tensor_args(tensors, "meshgrid"), is_xy(indexing));
       },
-      "indexing"_a = py::none());
-  m.def("broadcast_shapes", [](const py::args& shapes) {
-    Shape out;
-    for (const py::handle s : shapes)
-      out = broadcast_shapes(out, shape_from_args(py::make_tuple(s), "broadcast_shapes"), "broadcast_shapes");
-    return out;
-  });
+      "indexing"_a = py::none(), "Grids of the coordinates of 1-D tensors; indexing \"ij\" (default) or \"xy\".");
+  m.def(
+      "broadcast_shapes",
+      [](const py::args& shapes) {
+        Shape out;
+        for (const py::handle s : shapes)
+          out = broadcast_shapes(out, shape_from_args(py::make_tuple(s), "broadcast_shapes"), "broadcast_shapes");
+        return out;
+      },
+      "The shape that shapes broadcast to; ShapeError where they do not.");
 }
 
 // Parts come as tuples, as PyTorch's do.
@@ -180,20 +187,25 @@ void bind_parts(py::module_& m) {
     if (is_number(sizes)) return as_tuple(split(x, integer(sizes, "split"), dim));
     return as_tuple(split(x, integers(sizes, "split"), dim));
   };
-  m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0);
-  m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0);
+  m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0,
+        "Views of parts of one size (the last may be smaller), or of the given sizes, along dim.");
+  m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0,
+        "Views of parts of the given sizes along dim.");
   plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
   const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
     if (is_number(sections)) return as_tuple(tensor_split(x, integer(sections, "tensor_split"), dim));
     return as_tuple(tensor_split(x, integers(sections, "tensor_split"), dim));
   };
-  m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0);
+  m.def("tensor_split", tensor_split_any, "input"_a, "indices_or_sections"_a, "dim"_a = 0,
+        "Views of a number of parts as equal as can be, or cut at the given indices.");
   add_method("tensor_split", m.attr("tensor_split"));
   m.def(
       "chunk", [](const Tensor& x, int64_t chunks, int64_t dim) { return as_tuple(chunk(x, chunks, dim)); }, "input"_a,
-      "chunks"_a, "dim"_a = 0);
+      "chunks"_a, "dim"_a = 0, "Views of at most `chunks` parts of one size along dim; the last may be smaller.");
   add_method("chunk", m.attr("chunk"));
-  m.def("unbind", [](const Tensor& x, int64_t dim) { return as_tuple(unbind(x, dim)); }, "input"_a, "dim"_a = 0);
+  m.def(
+      "unbind", [](const Tensor& x, int64_t dim) { return as_tuple(unbind(x, dim)); }, "input"_a, "dim"_a = 0,
+      "A view for each index along dim.");
   add_method("unbind", m.attr("unbind"));
   both(
       m, "roll",

@@ -47,7 +47,8 @@ SW_BINDINGS(sort) {
       "input"_a, "k"_a, "dim"_a = -1, "keepdim"_a = false,
       "(values, indices) of the k-th smallest along dim, k from 1.");
   m.def("unique", &unique_any, "input"_a, "sorted"_a = true, "return_inverse"_a = false, "return_counts"_a = false,
-        "dim"_a = py::none());
+        "dim"_a = py::none(),
+        "The different values, sorted; with the index of each element's value and how often it occurs.");
   add_method("unique", m.attr("unique"));
 }
 
