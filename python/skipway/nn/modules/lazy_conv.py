@@ -22,6 +22,12 @@ class _LazyConvMixin(LazyModuleMixin):
     groups: int
     kernel_size: tuple[int, ...]
 
+    def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+        self.out_channels = out_channels
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
+
     def reset_parameters(self) -> None:
         if not self.has_uninitialized_params() and self.in_channels != 0:
             super().reset_parameters()  # type: ignore[misc]
@@ -52,64 +58,80 @@ class _LazyConvMixin(LazyModuleMixin):
         self.reset_parameters()
 
 
-def _lazy_conv(cls: type, transposed: bool) -> type:
-    """The class `Lazy<cls>`, whose constructor lacks `in_channels`."""
+class _LazyConv(_LazyConvMixin):
+    """The constructor of `Conv*d` without `in_channels`."""
 
-    class Lazy(_LazyConvMixin, cls):  # type: ignore[misc, valid-type]
-        cls_to_become = cls
-
-        if transposed:
-
-            def __init__(
-                self,
-                out_channels: int,
-                kernel_size: Any,
-                stride: Any = 1,
-                padding: Any = 0,
-                output_padding: Any = 0,
-                groups: int = 1,
-                bias: bool = True,
-                dilation: Any = 1,
-                padding_mode: str = "zeros",
-                device: Any = None,
-                dtype: Any = None,
-            ) -> None:
-                rest = (stride, padding, output_padding, groups, False, dilation, padding_mode)
-                super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
-                self._become_lazy(out_channels, bias, device, dtype)
-        else:
-
-            def __init__(  # type: ignore[misc]
-                self,
-                out_channels: int,
-                kernel_size: Any,
-                stride: Any = 1,
-                padding: Any = 0,
-                dilation: Any = 1,
-                groups: int = 1,
-                bias: bool = True,
-                padding_mode: str = "zeros",
-                device: Any = None,
-                dtype: Any = None,
-            ) -> None:
-                rest = (stride, padding, dilation, groups, False, padding_mode)
-                super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
-                self._become_lazy(out_channels, bias, device, dtype)
-
-        def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
-            self.out_channels = out_channels
-            self.weight = UninitializedParameter(device=device, dtype=dtype)
-            if bias:
-                self.bias = UninitializedParameter(device=device, dtype=dtype)
-
-    Lazy.__name__ = Lazy.__qualname__ = "Lazy" + cls.__name__
-    Lazy.__doc__ = f"A `{cls.__name__}` that takes `in_channels` from its first input."
-    return Lazy
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        rest = (stride, padding, dilation, groups, False, padding_mode)
+        super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
+        self._become_lazy(out_channels, bias, device, dtype)
 
 
-LazyConv1d = _lazy_conv(Conv1d, False)
-LazyConv2d = _lazy_conv(Conv2d, False)
-LazyConv3d = _lazy_conv(Conv3d, False)
-LazyConvTranspose1d = _lazy_conv(ConvTranspose1d, True)
-LazyConvTranspose2d = _lazy_conv(ConvTranspose2d, True)
-LazyConvTranspose3d = _lazy_conv(ConvTranspose3d, True)
+class _LazyConvTranspose(_LazyConvMixin):
+    """The constructor of `ConvTranspose*d` without `in_channels`."""
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        rest = (stride, padding, output_padding, groups, False, dilation, padding_mode)
+        super().__init__(0, 0, kernel_size, *rest, device=device, dtype=dtype)
+        self._become_lazy(out_channels, bias, device, dtype)
+
+
+class LazyConv1d(_LazyConv, Conv1d):
+    """A `Conv1d` that takes `in_channels` from its first input."""
+
+    cls_to_become = Conv1d
+
+
+class LazyConv2d(_LazyConv, Conv2d):
+    """A `Conv2d` that takes `in_channels` from its first input."""
+
+    cls_to_become = Conv2d
+
+
+class LazyConv3d(_LazyConv, Conv3d):
+    """A `Conv3d` that takes `in_channels` from its first input."""
+
+    cls_to_become = Conv3d
+
+
+class LazyConvTranspose1d(_LazyConvTranspose, ConvTranspose1d):
+    """A `ConvTranspose1d` that takes `in_channels` from its first input."""
+
+    cls_to_become = ConvTranspose1d
+
+
+class LazyConvTranspose2d(_LazyConvTranspose, ConvTranspose2d):
+    """A `ConvTranspose2d` that takes `in_channels` from its first input."""
+
+    cls_to_become = ConvTranspose2d
+
+
+class LazyConvTranspose3d(_LazyConvTranspose, ConvTranspose3d):
+    """A `ConvTranspose3d` that takes `in_channels` from its first input."""
+
+    cls_to_become = ConvTranspose3d
