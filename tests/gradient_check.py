@@ -41,6 +41,13 @@ def check_gradient(f: Callable[..., Any], *arrays: np.ndarray, step: float = 1e-
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=tolerance * 10, atol=tolerance * 10)
 
 
+def same(tensor: sw.Tensor, array: Any) -> None:
+    """The tensor has exactly these values, and their shape."""
+    array = np.asarray(array)
+    assert tuple(tensor.shape) == array.shape
+    np.testing.assert_array_equal(tensor.detach().numpy(), array)
+
+
 def layouts(array: np.ndarray) -> dict[str, sw.Tensor]:
     """The same values as tensors with different strides."""
     x = sw.tensor(array)

@@ -3,7 +3,6 @@
 import numpy as np
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"][: 1 + ["baseline", "avx2", "avx512"].index(_core.best_isa())]
 EPS = {"float64": 2.3e-16, "float32": 1.2e-7, "bfloat16": 7.9e-3}
 # In float64 sums have no wider type to accumulate in, so they cost more of its digits.
 FACTOR = {"float64": 256, "float32": 16, "bfloat16": 1}

@@ -2,21 +2,15 @@
 
 import numpy as np
 import pytest
-from elementwise_tools import AVAILABLE, SIZES, SPECIAL, array, assert_close, backward, check_gradients, layouts, tensor
+from elementwise_tools import SIZES, SPECIAL, array, assert_close, backward, check_gradients, layouts, tensor
 from scipy import special
 from skipway import _core
+
+pytestmark = pytest.mark.usefixtures("isa")
 
 EPS = 2.0**-23
 RNG = np.random.default_rng(11)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-
-
-@pytest.fixture(autouse=True, params=AVAILABLE)
-def isa(request):
-    before = _core.get_isa()
-    _core.set_isa(request.param)
-    yield
-    _core.set_isa(before)
 
 
 def softplus(x):

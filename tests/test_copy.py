@@ -2,18 +2,12 @@
 
 import numpy as np
 import pytest
-from elementwise_tools import AVAILABLE, SIZES, array, assert_close, backward, layouts, tensor
+from elementwise_tools import SIZES, array, assert_close, backward, layouts, tensor
 from skipway import _core
 
+pytestmark = pytest.mark.usefixtures("isa")
+
 DTYPES = ["float64", "float32", "int64", "int32", "uint8", "bool"]
-
-
-@pytest.fixture(autouse=True, params=AVAILABLE)
-def isa(request):
-    before = _core.get_isa()
-    _core.set_isa(request.param)
-    yield
-    _core.set_isa(before)
 
 
 @pytest.mark.parametrize("source", DTYPES)

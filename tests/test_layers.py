@@ -1,100 +1,11 @@
 """Layers: each against a formula in NumPy, and what each says to bad input."""
 
-import math
-
 import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+from layer_tools import close, data, sigmoid
 from skipway import nn
-
-
-def close(got, expected, tolerance=1e-5):
-    np.testing.assert_allclose(got.detach().numpy(), expected, rtol=tolerance, atol=tolerance)
-
-
-def data(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def erf(x):
-    return np.vectorize(math.erf)(x)
-
-
-ACTIVATIONS = [
-    (nn.ReLU(), lambda x: np.maximum(x, 0)),
-    (nn.ReLU6(), lambda x: np.clip(x, 0, 6)),
-    (nn.LeakyReLU(0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
-    (nn.ELU(0.5), lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
-    (nn.SELU(), lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
-    (nn.CELU(2.0), lambda x: np.maximum(x, 0) + np.minimum(0, 2 * np.expm1(x / 2))),
-    (nn.SiLU(), lambda x: x * sigmoid(x)),
-    (nn.Mish(), lambda x: x * np.tanh(np.log1p(np.exp(x)))),
-    (nn.GELU(), lambda x: x * 0.5 * (1 + erf(x / math.sqrt(2)))),
-    (nn.GELU("tanh"), lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
-    (nn.Hardtanh(-0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7)),
-    (nn.Hardswish(), lambda x: x * np.clip(x + 3, 0, 6) / 6),
-    (nn.Hardsigmoid(), lambda x: np.clip(x + 3, 0, 6) / 6),
-    (nn.Sigmoid(), sigmoid),
-    (nn.Tanh(), np.tanh),
-    (nn.Softplus(2.0), lambda x: np.log1p(np.exp(2 * x)) / 2),
-    (nn.Softsign(), lambda x: x / (1 + abs(x))),
-    (nn.LogSigmoid(), lambda x: np.log(sigmoid(x))),
-    (nn.Tanhshrink(), lambda x: x - np.tanh(x)),
-    (nn.Hardshrink(0.4), lambda x: np.where(abs(x) > 0.4, x, 0)),
-    (nn.Softshrink(0.4), lambda x: np.sign(x) * np.maximum(abs(x) - 0.4, 0)),
-    (nn.Threshold(0.1, 20.0), lambda x: np.where(x > 0.1, x, 20)),
-    (nn.PReLU(init=0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
-    (nn.RReLU(0.1, 0.3).eval(), lambda x: np.where(x > 0, x, 0.2 * x)),
-    (nn.GLU(1), lambda x: x[:, :2] * sigmoid(x[:, 2:])),
-    (nn.Softmax(1), lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
-    (nn.Softmin(1), lambda x: np.exp(-x) / np.exp(-x).sum(1, keepdims=True)),
-    (nn.LogSoftmax(1), lambda x: x - np.log(np.exp(x).sum(1, keepdims=True))),
-    (nn.Softmax2d(), lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
-    (nn.Maxout(2), lambda x: x.reshape(3, 2, 2, 5, 2).max(2)),
-    (nn.CReLU(), lambda x: np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], 1)),
-]
-
-
-@pytest.mark.parametrize("case", range(len(ACTIVATIONS)))
-def test_activation(case):
-    layer, formula = ACTIVATIONS[case]
-    x = data(3, 4, 5, 2)
-    close(layer(sw.tensor(x)), formula(x))
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.ReLU(True), nn.ReLU6(True), nn.LeakyReLU(0.1, True), nn.ELU(inplace=True), nn.SELU(True),
-        nn.CELU(inplace=True), nn.SiLU(True), nn.Mish(True), nn.Hardtanh(inplace=True), nn.Hardswish(True),
-        nn.Hardsigmoid(True), nn.Threshold(0.0, 1.0, True), nn.Dropout(0.5, True), nn.RReLU(inplace=True),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)  # fmt: skip
-def test_in_place_changes_the_input_and_keeps_the_gradient(layer):
-    start = sw.tensor(data(40), requires_grad=True)
-    x = start * 1
-    sw.manual_seed(1)
-    y = layer(x)
-    assert y.data_ptr() == x.data_ptr()
-    y.sum().backward()
-    plain = sw.tensor(data(40), requires_grad=True)
-    layer.inplace = False
-    sw.manual_seed(1)
-    result = layer(plain)
-    result.sum().backward()
-    assert sw.equal(y, result) and sw.equal(start.grad, plain.grad)
-
-
-def test_rrelu_draws_slopes():
-    x = -sw.ones(1000)
-    y = nn.RReLU(0.2, 0.4)(x)
-    assert y.min().item() >= -0.4 and y.max().item() <= -0.2 and y.numpy().std() > 0.04
 
 
 def test_convolution_padding_modes():
@@ -270,59 +181,6 @@ def test_embedding_layer():
     assert not frozen.weight.requires_grad and frozen(sw.tensor([3])).tolist() == [[1.0, 1.0]]
     short = nn.Embedding(3, 4, max_norm=0.5)
     assert short(sw.tensor([0, 2])).detach().norm(2, 1).max().item() <= 0.5 + 1e-5
-
-
-def test_losses():
-    x, y = data(4, 3), data(4, 3, seed=1)
-    a, b = sw.tensor(x), sw.tensor(y)
-    d = x - y
-    close(nn.MSELoss()(a, b), (d**2).mean())
-    close(nn.L1Loss(reduction="sum")(a, b), abs(d).sum(), 1e-4)
-    close(nn.SmoothL1Loss(beta=0.5)(a, b), np.where(abs(d) < 0.5, d**2, abs(d) - 0.25).mean())
-    close(nn.HuberLoss(delta=0.5)(a, b), np.where(abs(d) < 0.5, d**2 / 2, 0.5 * (abs(d) - 0.25)).mean())
-    p, q = sigmoid(x), sigmoid(y)
-    bce = -(q * np.log(p) + (1 - q) * np.log(1 - p))
-    close(nn.BCELoss()(sw.tensor(p), sw.tensor(q)), bce.mean())
-    close(nn.BCEWithLogitsLoss()(a, sw.tensor(q)), bce.mean())
-    logp = x - np.log(np.exp(x).sum(1, keepdims=True))
-    labels = np.array([0, 2, 1, 2])
-    nll = -logp[np.arange(4), labels]
-    close(nn.CrossEntropyLoss()(a, sw.tensor(labels)), nll.mean())
-    smooth = 0.9 * nll + 0.1 * -logp.mean(1)
-    close(nn.CrossEntropyLoss(label_smoothing=0.1)(a, sw.tensor(labels)), smooth.mean())
-    close(nn.NLLLoss(ignore_index=2)(sw.tensor(logp), sw.tensor(labels)), nll[[0, 2]].mean())
-    weights = np.array([1.0, 2.0, 3.0], np.float32)
-    w = weights[labels]
-    close(nn.CrossEntropyLoss(weight=sw.tensor(weights))(a, sw.tensor(labels)), (nll * w).sum() / w.sum())
-    target = np.exp(y) / np.exp(y).sum(1, keepdims=True)
-    kl = target * (np.log(target) - logp)
-    close(nn.KLDivLoss(reduction="batchmean")(sw.tensor(logp), sw.tensor(target)), kl.sum() / 4)
-    close(nn.PoissonNLLLoss()(a, sw.tensor(q)), (np.exp(x) - q * x).mean())
-    var = np.exp(y)
-    close(nn.GaussianNLLLoss()(a, b, sw.tensor(var)), (0.5 * (np.log(var) + d**2 / var)).mean())
-    sign = np.sign(y)
-    s = sw.tensor(sign)
-    close(nn.SoftMarginLoss()(a, s), np.log1p(np.exp(-sign * x)).mean())
-    close(nn.HingeEmbeddingLoss(0.5)(a, s), np.where(sign == 1, x, np.maximum(0, 0.5 - x)).mean())
-    close(nn.MarginRankingLoss(0.3)(a, b, s), np.maximum(0, -sign * d + 0.3).mean())
-    cos = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
-    side = np.array([1, -1, 1, -1.0], np.float32)
-    expected = np.where(side == 1, 1 - cos, np.maximum(0, cos - 0.1)).mean()
-    close(nn.CosineEmbeddingLoss(0.1)(a, b, sw.tensor(side)), expected)
-    close(nn.CosineSimilarity()(a, b), cos)
-    close(nn.PairwiseDistance()(a, b), np.linalg.norm(d + 1e-6, axis=1))
-    far = data(4, 3, seed=2)
-    gap = np.linalg.norm(d + 1e-6, axis=1) - np.linalg.norm(x - far + 1e-6, axis=1) + 1
-    close(nn.TripletMarginLoss()(a, b, sw.tensor(far)), np.maximum(gap, 0).mean())
-    margins = np.maximum(0, 1 - x[np.arange(4), labels][:, None] + x)
-    margins[np.arange(4), labels] = 0
-    close(nn.MultiMarginLoss()(a, sw.tensor(labels)), (margins.sum(1) / 3).mean())
-    binary = (q > 0.5).astype(np.float32)
-    soft = -(binary * np.log(p) + (1 - binary) * np.log(1 - p)).mean(1)
-    close(nn.MultiLabelSoftMarginLoss()(a, sw.tensor(binary)), soft.mean())
-    listed = sw.tensor([[2, 0, -1], [1, -1, 0], [0, 1, 2], [-1, 0, 1]])
-    rows = [(1 - x[0, 2] + x[0, 1]), (1 - x[0, 0] + x[0, 1]), (1 - x[1, 1] + x[1, 0]), (1 - x[1, 1] + x[1, 2])]
-    close(nn.MultiLabelMarginLoss(reduction="sum")(a, listed), np.maximum(0, rows).sum() / 3)
 
 
 @pytest.mark.parametrize("kind, gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])

@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 import skipway as sw
-from gradient_check import check_gradient, layouts
+from gradient_check import check_gradient, layouts, same
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((2, 3, 4, 5))
 B = RNG.standard_normal((2, 3, 4, 5))
-
-
-def same(tensor, array):
-    array = np.asarray(array)
-    assert tuple(tensor.shape) == array.shape
-    np.testing.assert_array_equal(tensor.detach().numpy(), array)
 
 
 VIEWS = {

@@ -2,16 +2,8 @@
 
 import numpy as np
 import pytest
-from numeric import ISAS, assert_close, cast, check_directional, gradients, leaf, numpy, tensor
+from numeric import assert_close, cast, check_directional, gradients, leaf, numpy, tensor
 from skipway import _core
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _core.get_isa()
-    _core.set_isa(request.param)
-    yield request.param
-    _core.set_isa(before)
 
 
 @pytest.fixture

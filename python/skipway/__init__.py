@@ -21,7 +21,16 @@ __version__ = "0.1.0"
 # Every public function of the core; what is written in Python comes after and may replace it.
 globals().update({name: value for name, value in vars(_core).items() if not name.startswith("_")})
 
-from . import _amp_state, _compositions, _creation, _functions, _reductions, _tensor  # noqa: E402
+from . import (  # noqa: E402
+    _amp_state,
+    _compositions,
+    _creation,
+    _dtype_info,
+    _functions,
+    _reductions,
+    _tensor,
+    _typed_tensors,
+)
 from . import autograd as autograd  # noqa: E402
 from . import nn as nn  # noqa: E402
 from . import optim as optim  # noqa: E402
@@ -36,7 +45,7 @@ from .autograd import inference_mode as inference_mode  # noqa: E402
 from .autograd import no_grad as no_grad  # noqa: E402
 from .autograd import set_grad_enabled as set_grad_enabled  # noqa: E402
 
-for _module in (_creation, _functions, _compositions, _tensor):
+for _module in (_creation, _dtype_info, _functions, _compositions, _tensor, _typed_tensors):
     globals().update(
         {
             name: value
