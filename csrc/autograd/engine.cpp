@@ -21,6 +21,12 @@ bool exclusively_ours(const Tensor& t) {
 
 }  // namespace
 
+Tensor as_dtype(const Tensor& t, DType dtype) {
+  Tensor y = empty_like(t, dtype);
+  copy_into(y, t);
+  return y;
+}
+
 class Engine {
  public:
   Engine(const std::vector<Tensor>& roots, const std::vector<Tensor>& root_grads, const std::vector<Tensor>& inputs,
@@ -50,17 +56,27 @@ class Engine {
     std::shared_ptr<Node> node;
     bool needed = true;
     std::vector<Tensor> grads;
+    std::vector<int> uses;  // how many gradients may come for each output
   };
 
   State* state(Node* node) { return states_.at(node); }
 
-  void add(Tensor& slot, Tensor g) {
+  // More than two bfloat16 gradients are summed in float32, and rounded once, when the node runs.
+  DType sum_dtype(const Edge& edge) {
+    const DType dtype = edge.node->outputs[size_t(edge.output)].dtype;
+    return state(edge.node.get())->uses[size_t(edge.output)] > 2 ? accumulate_dtype(dtype) : dtype;
+  }
+
+  void add(const Edge& edge, Tensor g) {
+    State& s = *state(edge.node.get());
+    Tensor& slot = s.grads[size_t(edge.output)];
     if (!slot.defined()) {
       slot = std::move(g);
-    } else {
-      const bool in_place = exclusively_ours(slot);
-      slot = accumulate(std::move(slot), g, in_place);
+      return;
     }
+    if (const DType sum = sum_dtype(edge); slot.dtype() != sum) slot = as_dtype(slot, sum);
+    const bool in_place = exclusively_ours(slot);
+    slot = accumulate(std::move(slot), g, in_place);
   }
 
  private:
@@ -73,14 +89,19 @@ class Engine {
       order_.push_back(std::make_unique<State>());
       order_.back()->node = node;
       order_.back()->grads.resize(node->outputs.size());
+      order_.back()->uses.resize(node->outputs.size());
       states_[node.get()] = order_.back().get();
       stack.push_back(node);
     };
-    for (const Edge& e : roots_) visit(e.node);
+    const auto reach = [&](const Edge& e) {
+      visit(e.node);
+      if (e.node) ++state(e.node.get())->uses[size_t(e.output)];
+    };
+    for (const Edge& e : roots_) reach(e);
     while (!stack.empty()) {
       const std::shared_ptr<Node> node = std::move(stack.back());
       stack.pop_back();
-      for (const Edge& e : node->edges) visit(e.node);
+      for (const Edge& e : node->edges) reach(e);
     }
     std::stable_sort(order_.begin(), order_.end(),
                      [](const auto& a, const auto& b) { return a->node->sequence > b->node->sequence; });
@@ -101,7 +122,7 @@ class Engine {
       SW_CHECK(root.numel() == 1, "backward: expected a tensor with one element, or a gradient argument; got shape ",
                root.shape());
     }
-    add(state(edge.node.get())->grads[size_t(edge.output)], grad.defined() ? grad.alias() : ones_scalar(root));
+    add(edge, grad.defined() ? grad.alias() : ones_scalar(root));
   }
 
   void run_hooks(State& s) {
@@ -119,6 +140,10 @@ class Engine {
     Node& node = *s.node;
     const bool reached = std::any_of(s.grads.begin(), s.grads.end(), [](const Tensor& g) { return g.defined(); });
     if (reached && s.needed) {
+      for (size_t i = 0; i < s.grads.size(); ++i) {
+        Tensor& g = s.grads[i];
+        if (g.defined() && g.dtype() != node.outputs[i].dtype) g = as_dtype(g, node.outputs[i].dtype);
+      }
       run_hooks(s);
       capture(s);
       if (node.is_accumulator) {
@@ -165,7 +190,7 @@ class Engine {
     node.backward(b);
     b.grads_.clear();
     b.targeted_.clear();
-    for (auto& [input, g] : b.pending_) add(*b.slot(input), std::move(g));
+    for (auto& [input, g] : b.pending_) add(node.edges[size_t(input)], std::move(g));
   }
 
   void accumulate_into_leaf(Node& node, Tensor g) {
@@ -231,20 +256,23 @@ void Backward::give(int input, Tensor grad) {
   if (std::find(targeted_.begin(), targeted_.end(), to) != targeted_.end()) {
     pending_.emplace_back(input, grad.alias());
   } else {
-    engine_->add(*to, grad.alias());
+    engine_->add(e, grad.alias());
   }
 }
+
+DType Backward::sum_dtype(int input) const { return engine_->sum_dtype(node_->edges[size_t(input)]); }
 
 Grad Backward::target(int input, const Tensor& like) {
   if (!needs(input)) return {};
   Tensor* to = slot(input);
+  const bool may_add = like.dtype() == sum_dtype(input);
   if (std::find(targeted_.begin(), targeted_.end(), to) == targeted_.end()) {
     if (!to->defined()) {
       *to = empty_like(like);
       targeted_.push_back(to);
       return {to->data(), GradMode::Write};
     }
-    if (to->dtype() == like.dtype() && to->shape() == like.shape() && to->strides() == like.strides() &&
+    if (may_add && to->dtype() == like.dtype() && to->shape() == like.shape() && to->strides() == like.strides() &&
         exclusively_ours(*to)) {
       targeted_.push_back(to);
       return {to->data(), GradMode::Add};

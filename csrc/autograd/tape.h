@@ -55,6 +55,9 @@ class Backward {
   // For kernels with gradient modes: memory for the gradient of an input, laid out as `like` (dense, of the input's
   // shape). Add when a gradient of that layout is already there to be added to, Write otherwise, Skip when not needed.
   Grad target(int input, const Tensor& like);
+  // The dtype in which the gradients of an input are added up: float32 where more than two of bfloat16 may come. A
+  // kernel that can write it asks for a target() of that dtype; one that cannot gets memory of its own.
+  DType sum_dtype(int input) const;
 
  private:
   friend class Engine;

@@ -132,8 +132,8 @@ Tensor channel_weight(const Tensor& x, const Tensor& weight) {
   return weight.as_strided(shape, strides, weight.offset());
 }
 
-Tensor run_prelu(PreluPass pass, const Tensor& g, const Tensor& x, const Tensor& weight) {
-  const Tensor out = elementwise_output(x.shape(), x.dtype(), {x});
+Tensor run_prelu(PreluPass pass, const Tensor& g, const Tensor& x, const Tensor& weight, DType result) {
+  const Tensor out = elementwise_output(x.shape(), result, {x});
   if (out.numel() == 0) return out;
   const ElementLoop loop(out);
   launch(x.device(), activation_prelu,
@@ -152,12 +152,13 @@ Tensor prelu(const Tensor& x, const Tensor& weight) {
   SW_CHECK_SHAPE(weight.dim() <= 1 && (weight.numel() == 1 || weight.numel() == channels),
                  "prelu: expected weight of 1 or ", channels, " elements (the channels of input ", x.shape(), "), got ",
                  weight.shape());
-  const Tensor y = run_prelu(PreluPass::Forward, x, x, channel_weight(x, weight));
+  const Tensor y = run_prelu(PreluPass::Forward, x, x, channel_weight(x, weight), x.dtype());
   tape::record("prelu", {y}, {x, weight}, {x, weight}, [](tape::Backward& b) {
     const Tensor x = b.saved(0), weight = b.saved(1), w = channel_weight(x, weight);
-    if (b.needs(0)) b.give(0, run_prelu(PreluPass::GradInput, b.grad(), x, w));
+    if (b.needs(0)) b.give(0, run_prelu(PreluPass::GradInput, b.grad(), x, w, x.dtype()));
     if (b.needs(1)) {
-      const Tensor dw = contiguous(sum_to(run_prelu(PreluPass::GradWeight, b.grad(), x, w), w.shape()));
+      const Tensor terms = run_prelu(PreluPass::GradWeight, b.grad(), x, w, accumulate_dtype(x.dtype()));
+      const Tensor dw = contiguous(to(sum_to(terms, w.shape()), weight.dtype()));
       b.give(1, dw.as_strided(weight.shape(), contiguous_strides(weight.shape()), dw.offset()));
     }
   });
@@ -220,11 +221,13 @@ Tensor glu(const Tensor& x, int64_t dim) {
   Tensor y;
   {
     tape::NoGradGuard guard;
-    y = mul(part_of(x, d, 0, half), sigmoid(part_of(x, d, half, half)));
+    y = mul(part_of(x, d, 0, half), sigmoid(to(part_of(x, d, half, half), accumulate_dtype(x.dtype()))));
+    y = to(y, x.dtype());
   }
   tape::record("glu", {y}, {x}, {x}, [=](tape::Backward& b) {
     const Tensor x = b.saved(0), dx = empty_like(x);
-    const Tensor a = part_of(x, d, 0, half), s = sigmoid(part_of(x, d, half, half));
+    const DType wide = accumulate_dtype(x.dtype());
+    const Tensor a = part_of(x, d, 0, half), s = sigmoid(to(part_of(x, d, half, half), wide));
     const Tensor da = mul(b.grad(), s);
     copy_into(part_of(dx, d, 0, half), da);
     copy_into(part_of(dx, d, half, half), mul(mul(da, a), rsub(s, number(1, DType::Float64))));

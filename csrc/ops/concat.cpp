@@ -208,7 +208,9 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, const std::string& 
   const bool reflect = mode == "reflect", circular = mode == "circular";
   SW_CHECK_VALUE(reflect || circular || mode == "replicate",
                  "pad: expected mode 'constant', 'reflect', 'replicate' or 'circular', got '", mode, "'");
-  Tensor y = x;
+  // The gradients add up axis after axis: of bfloat16 in float32.
+  const bool widen = x.dtype() == DType::BFloat16 && tape::should_record({x});
+  Tensor y = widen ? to(x, DType::Float32) : x;
   for (int d = 0; d < x.dim(); ++d) {
     const int64_t size = x.shape()[d], before = a.before[d], after = a.after[d];
     if (before == 0 && after == 0) continue;
@@ -217,7 +219,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, const std::string& 
                    "' cannot pad dimension ", d, " of size ", size, " by ", before, " and ", after);
     y = index_select(y, d, border_positions(mode, size, before, after));
   }
-  return y.impl() == x.impl() ? clone(x) : y;
+  return y.impl() == x.impl() ? clone(x) : to(y, x.dtype());
 }
 
 }  // namespace skipway

@@ -63,6 +63,13 @@ Tensor run_ternary(const char* name, TernaryOp op, const Tensor& a, const Tensor
   return y;
 }
 
+Tensor Operand::reduce(const Tensor& g, double factor) const {
+  if (factor == 1) return reduce(g);
+  const DType wide = accumulate_dtype(g.dtype());
+  const Tensor total = g.shape() == shape ? g : sum_to(g, shape, wide), by = number(factor, DType::Float64);
+  return to(run_binary("mul", BinaryOp::Mul, total, by, wide, g.dtype()), dtype);
+}
+
 Tensor keep(const Tensor& t, bool needed, const Tensor& out) {
   if (!needed) return Tensor();
   if (!out.defined() || t.storage() != out.storage()) return t;

@@ -21,17 +21,15 @@ DType result_dtype(const Tensor& a, const Tensor& b, const Tensor& out) {
   return out.defined() ? out.dtype() : result_type({a, b});
 }
 
-Tensor scaled(const Tensor& g, double factor) { return factor == 1 ? g : mul(g, number(factor, DType::Float64)); }
-
 // d max(a, b) or d min(a, b): to the one taken, halved where they are equal.
 Tensor extremum(const char* name, BinaryOp op, TernaryOp grad, const Tensor& a, const Tensor& b) {
   check_two(name, a, b);
   const DType dtype = result_type({a, b});
   const Tensor y = run_binary(name, op, a, b, dtype, dtype);
   tape::record(name, {y}, {a, b}, {a, b}, [=, oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
-    if (k.needs(0)) k.give(0, oa.reduce(run_ternary(name, grad, k.grad(), k.saved(0), k.saved(1), d)));
-    if (k.needs(1)) k.give(1, ob.reduce(run_ternary(name, grad, k.grad(), k.saved(1), k.saved(0), d)));
+    const Tensor& g = k.grad();
+    if (k.needs(0)) k.give(0, oa.reduce(run_ternary(name, grad, g, k.saved(0), k.saved(1), oa.terms(g))));
+    if (k.needs(1)) k.give(1, ob.reduce(run_ternary(name, grad, g, k.saved(1), k.saved(0), ob.terms(g))));
   });
   return y;
 }
@@ -46,7 +44,7 @@ Tensor add_into(const char* name, const Tensor& a, const Tensor& b, double alpha
   const Tensor y = run_binary(name, BinaryOp::Add, a, b, dtype, dtype, out, alpha);
   tape::record(name, {y}, {a, b}, {}, [alpha, oa = Operand(a), ob = Operand(b)](Backward& k) {
     if (k.needs(0)) k.give(0, oa.reduce(k.grad()));
-    if (k.needs(1)) k.give(1, scaled(ob.reduce(k.grad()), alpha));
+    if (k.needs(1)) k.give(1, ob.reduce(k.grad(), alpha));
   });
   return y;
 }
@@ -59,7 +57,7 @@ Tensor sub_into(const char* name, const Tensor& a, const Tensor& b, double alpha
   const Tensor y = run_binary(name, BinaryOp::Sub, a, b, dtype, dtype, out, alpha);
   tape::record(name, {y}, {a, b}, {}, [alpha, oa = Operand(a), ob = Operand(b)](Backward& k) {
     if (k.needs(0)) k.give(0, oa.reduce(k.grad()));
-    if (k.needs(1)) k.give(1, scaled(ob.reduce(k.grad()), -alpha));
+    if (k.needs(1)) k.give(1, ob.reduce(k.grad(), -alpha));
   });
   return y;
 }
@@ -71,26 +69,30 @@ Tensor mul_into(const char* name, const Tensor& a, const Tensor& b, const Tensor
   const Tensor left = keep(a, recording && wants(b), out), right = keep(b, recording && wants(a), out);
   const Tensor y = run_binary(name, BinaryOp::Mul, a, b, dtype, dtype, out);
   tape::record(name, {y}, {a, b}, {left, right}, [oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
-    if (k.needs(0)) k.give(0, oa.reduce(run_binary("mul", BinaryOp::Mul, k.grad(), k.saved(1), d, d)));
-    if (k.needs(1)) k.give(1, ob.reduce(run_binary("mul", BinaryOp::Mul, k.grad(), k.saved(0), d, d)));
+    const Tensor& g = k.grad();
+    const DType d = g.dtype();
+    if (k.needs(0)) k.give(0, oa.reduce(run_binary("mul", BinaryOp::Mul, g, k.saved(1), d, oa.terms(g))));
+    if (k.needs(1)) k.give(1, ob.reduce(run_binary("mul", BinaryOp::Mul, g, k.saved(0), d, ob.terms(g))));
   });
   return y;
 }
 
-// da = g / b, db = -g y / b
+// da = g / b, db = -g y / b; y is what was stored, unless that is bfloat16: then it is computed again.
 Tensor div_into(const char* name, const Tensor& a, const Tensor& b, const Tensor& out) {
   check_two(name, a, b);
   const DType dtype = out.defined() ? out.dtype() : float_type(result_type({a, b}));
   const bool recording = tape::should_record({a, b});
-  const Tensor right = keep(b, recording, out);
+  const bool again = dtype == DType::BFloat16;
+  const Tensor left = keep(a, recording && again && wants(b), out), right = keep(b, recording, out);
   const Tensor y = run_binary(name, BinaryOp::Div, a, b, dtype, dtype, out);
-  const Tensor quotient = recording && wants(b) ? y : Tensor();
-  tape::record(name, {y}, {a, b}, {quotient, right}, [oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
-    if (k.needs(0)) k.give(0, oa.reduce(run_binary("div", BinaryOp::Div, k.grad(), k.saved(1), d, d)));
+  const Tensor quotient = !recording || !wants(b) ? Tensor() : again ? left : y;
+  tape::record(name, {y}, {a, b}, {quotient, right}, [again, oa = Operand(a), ob = Operand(b)](Backward& k) {
+    const Tensor &g = k.grad(), b = k.saved(1);
+    if (k.needs(0)) k.give(0, oa.reduce(run_binary("div", BinaryOp::Div, g, b, g.dtype(), oa.terms(g))));
     if (k.needs(1)) {
-      k.give(1, ob.reduce(run_ternary("div", TernaryOp::DivGradDivisor, k.grad(), k.saved(0), k.saved(1), d)));
+      const DType wide = accumulate_dtype(g.dtype());
+      const Tensor q = again ? run_binary("div", BinaryOp::Div, k.saved(0), b, wide, wide) : k.saved(0);
+      k.give(1, ob.reduce(run_ternary("div", TernaryOp::DivGradDivisor, g, q, b, ob.terms(g))));
     }
   });
   return y;
@@ -131,11 +133,11 @@ Tensor modulo(const char* name, BinaryOp op, BinaryOp quotient, const Tensor& a,
   const Tensor y = run_binary(name, op, a, b, dtype, dtype);
   if (!is_floating(dtype)) return y;
   tape::record(name, {y}, {a, b}, {a, b}, [=, oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
     if (k.needs(0)) k.give(0, oa.reduce(k.grad()));
     if (k.needs(1)) {
-      const Tensor q = run_binary(name, quotient, k.saved(0), k.saved(1), d, d);
-      k.give(1, ob.reduce(scaled(run_binary(name, BinaryOp::Mul, k.grad(), q, d, d), -1)));
+      const DType d = k.grad().dtype(), wide = accumulate_dtype(d);
+      const Tensor q = run_binary(name, quotient, k.saved(0), k.saved(1), wide, wide);
+      k.give(1, ob.reduce(run_binary(name, BinaryOp::Mul, k.grad(), q, wide, ob.terms(k.grad())), -1));
     }
   });
   return y;
@@ -184,13 +186,15 @@ Tensor pow(const Tensor& a, const Tensor& b) {
   }
   const Tensor y = run_binary("pow", BinaryOp::Pow, a, b, dtype, dtype);
   if (!is_floating(dtype)) return y;
-  tape::record("pow", {y}, {a, b}, {a, b, wants(b) ? y : Tensor()}, [oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
-    if (k.needs(0)) {
-      k.give(0, oa.reduce(run_ternary("pow", TernaryOp::PowGradBase, k.grad(), k.saved(0), k.saved(1), d)));
-    }
+  const bool again = dtype == DType::BFloat16;  // its y is too coarse for the gradient
+  const Tensor power = wants(b) && !again ? y : Tensor();
+  tape::record("pow", {y}, {a, b}, {a, b, power}, [again, oa = Operand(a), ob = Operand(b)](Backward& k) {
+    const Tensor &g = k.grad(), a = k.saved(0), b = k.saved(1);
+    if (k.needs(0)) k.give(0, oa.reduce(run_ternary("pow", TernaryOp::PowGradBase, g, a, b, oa.terms(g))));
     if (k.needs(1)) {
-      k.give(1, ob.reduce(run_ternary("pow", TernaryOp::PowGradExponent, k.grad(), k.saved(0), k.saved(2), d)));
+      const DType wide = accumulate_dtype(g.dtype());
+      const Tensor y = again ? run_binary("pow", BinaryOp::Pow, a, b, wide, wide) : k.saved(2);
+      k.give(1, ob.reduce(run_ternary("pow", TernaryOp::PowGradExponent, g, a, y, ob.terms(g))));
     }
   });
   return y;
@@ -205,17 +209,18 @@ Tensor minimum(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-// A floating op of two tensors; grad(g, a, b, y, i) is the gradient of operand i at the result's shape.
+// A floating op of two tensors; grad(g, a, b, y, i) is the gradient of operand i at the result's shape, all of them in
+// float32 where the op is in bfloat16: each is composed of several steps.
 template <class F>
 Tensor floating(const char* name, BinaryOp op, const Tensor& a, const Tensor& b, F grad) {
   check_two(name, a, b);
   const DType dtype = float_type(result_type({a, b}));
   const Tensor y = run_binary(name, op, a, b, dtype, dtype);
   tape::record(name, {y}, {a, b}, {a, b, y}, [grad, oa = Operand(a), ob = Operand(b)](Backward& k) {
-    const DType d = k.grad().dtype();
-    const Tensor left = to(k.saved(0), d), right = to(k.saved(1), d);
-    if (k.needs(0)) k.give(0, oa.reduce(to(grad(k.grad(), left, right, k.saved(2), 0), d)));
-    if (k.needs(1)) k.give(1, ob.reduce(to(grad(k.grad(), left, right, k.saved(2), 1), d)));
+    const DType wide = accumulate_dtype(k.grad().dtype());
+    const Tensor g = to(k.grad(), wide), left = to(k.saved(0), wide), right = to(k.saved(1), wide);
+    if (k.needs(0)) k.give(0, oa.reduce(to(grad(g, left, right, k.saved(2), 0), wide)));
+    if (k.needs(1)) k.give(1, ob.reduce(to(grad(g, left, right, k.saved(2), 1), wide)));
   });
   return y;
 }
@@ -230,10 +235,17 @@ Tensor atan2(const Tensor& a, const Tensor& b) {
                   });
 }
 
+namespace {
+// The length that was stored, or a better one where that is bfloat16.
+Tensor hypot_of(const Tensor& x, const Tensor& z, const Tensor& y) {
+  return y.dtype() == DType::BFloat16 ? run_binary("hypot", BinaryOp::Hypot, x, z, x.dtype(), x.dtype()) : y;
+}
+}  // namespace
+
 Tensor hypot(const Tensor& a, const Tensor& b) {
   return floating("hypot", BinaryOp::Hypot, a, b,
                   [](const Tensor& g, const Tensor& x, const Tensor& z, const Tensor& y, int i) {
-                    return mul(g, div(i == 0 ? x : z, y));
+                    return mul(g, div(i == 0 ? x : z, hypot_of(x, z, y)));
                   });
 }
 

@@ -18,12 +18,15 @@ Tensor run_ternary(const char* name, TernaryOp op, const Tensor& a, const Tensor
 
 inline DType float_type(DType d) { return is_floating(d) ? d : DType::Float32; }
 
-// The gradient of an operand from one of the result's shape and dtype: summed where broadcast, in the operand's dtype.
+// The gradient of an operand from one of the result's shape: summed where broadcast, in the operand's dtype.
 struct Operand {
   Shape shape;
   DType dtype = DType::Float32;
   explicit Operand(const Tensor& t) : shape(t.shape()), dtype(t.dtype()) {}
+  // The dtype of what reduce() is given, for the gradient g of the result: terms of a sum are not rounded to bfloat16.
+  DType terms(const Tensor& g) const { return g.shape() == shape ? g.dtype() : accumulate_dtype(g.dtype()); }
   Tensor reduce(const Tensor& g) const { return to(sum_to(g, shape), dtype); }
+  Tensor reduce(const Tensor& g, double factor) const;  // factor * reduce(g), rounded once
 };
 
 // What a node saves of operand t: nothing unless needed; a copy where `out` is about to overwrite it.

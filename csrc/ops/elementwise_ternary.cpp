@@ -100,10 +100,11 @@ Tensor lerp_into(const Tensor& start, const Tensor& end, const Tensor& weight, c
   const Tensor y = run_ternary("lerp", TernaryOp::Lerp, start, end, weight, dtype, out);
   tape::record("lerp", {y}, {start, end, weight}, {from, till, w},
                [os = Operand(start), oe = Operand(end), ow = Operand(weight)](Backward& k) {
-                 const Tensor g = k.grad(), w = k.saved(2);
-                 if (k.needs(0)) k.give(0, os.reduce(to(mul(g, rsub(w, number(1, DType::Float64))), g.dtype())));
-                 if (k.needs(1)) k.give(1, oe.reduce(to(mul(g, w), g.dtype())));
-                 if (k.needs(2)) k.give(2, ow.reduce(to(mul(g, sub(k.saved(1), k.saved(0))), g.dtype())));
+                 const DType wide = accumulate_dtype(k.grad().dtype());
+                 const Tensor g = to(k.grad(), wide), w = to(k.saved(2), wide);
+                 if (k.needs(0)) k.give(0, os.reduce(mul(g, rsub(w, number(1, DType::Float64)))));
+                 if (k.needs(1)) k.give(1, oe.reduce(mul(g, w)));
+                 if (k.needs(2)) k.give(2, ow.reduce(mul(g, sub(to(k.saved(1), wide), k.saved(0)))));
                });
   return y;
 }
@@ -125,8 +126,8 @@ Tensor addc_into(TernaryOp op, const Tensor& x, const Tensor& a, const Tensor& b
                [divides, value, ox = Operand(x), oa = Operand(a), ob = Operand(b)](Backward& k) {
                  if (k.needs(0)) k.give(0, ox.reduce(k.grad()));
                  if (!k.needs(1) && !k.needs(2)) return;
-                 const DType d = k.grad().dtype();
-                 const Tensor g = to(mul(k.grad(), number(value, DType::Float64)), d);
+                 const DType d = accumulate_dtype(k.grad().dtype());
+                 const Tensor g = mul(to(k.grad(), d), number(value, DType::Float64));
                  const Tensor a = to(k.saved(0), d), b = to(k.saved(1), d);
                  if (k.needs(1)) k.give(1, oa.reduce(divides ? div(g, b) : mul(g, b)));
                  if (k.needs(2)) {

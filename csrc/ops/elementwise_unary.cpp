@@ -61,15 +61,22 @@ Tensor unary_into(UnaryOp op, const Tensor& x, const Tensor& out) {
   const UnaryOp run = op == UnaryOp::BitNot && x.dtype() == DType::Bool ? UnaryOp::LogicalNot : op;
   const DType common = is_predicate(run) ? x.dtype() : result;
   const bool recording = is_floating(result) && tape::should_record({x});
-  Tensor saved = keep(x, recording && !is_constant(op) && !unary_saves_output(op), out);
-  const Tensor y = run_unary(name, run, x, common, result, out);
+  const bool saves_output = unary_saves_output(op);
+  Tensor saved = keep(x, recording && !is_constant(op) && !saves_output, out), y;
+  if (recording && saves_output && result == DType::BFloat16) {
+    saved = run_unary(name, run, x, common, DType::Float32);  // 1 - y and the like need more digits than y has
+    y = out.defined() ? out : empty_like(saved, result);
+    copy_into(y, saved);
+  } else {
+    y = run_unary(name, run, x, common, result, out);
+    if (saves_output) saved = y;
+  }
   if (!recording) return y;
-  if (unary_saves_output(op)) saved = y;
   tape::record(name, {y}, {x}, {saved}, [op, constant = is_constant(op)](tape::Backward& b) {
     const Tensor& g = b.grad();
     if (constant) return b.give(0, zeros_like(g));
     const Tensor saved = b.saved(0);
-    Tensor dx = empty_like(saved);
+    Tensor dx = empty_like(saved, g.dtype());
     if (dx.numel() > 0) {
       const ElementLoop loop(dx);
       launch(dx.device(), elementwise_unary_grad,

@@ -54,6 +54,14 @@ Operands as_matrices(const Tensor& a, const Tensor& b) {
   return m;
 }
 
+// a b, summed over the batch dimensions in which the result is larger than `shape`; bfloat16 terms stay in float32.
+Tensor summed_product(const char* op, const Tensor& a, const Tensor& b, const Shape& shape) {
+  const Shape batch(shape.data(), shape.size() - 2);
+  if (broadcast_shapes(batch_of(a), batch_of(b), op) == batch) return matrix_product(op, a, b);
+  const DType wide = accumulate_dtype(a.dtype());
+  return to(sum_to(matrix_product(op, to(a, wide), to(b, wide)), shape), a.dtype());
+}
+
 Tensor multiply(const char* op, const Tensor& a, const Tensor& b) {
   check_defined(op, "input", a);
   check_defined(op, "other", b);
@@ -72,13 +80,21 @@ Tensor multiply(const char* op, const Tensor& a, const Tensor& b) {
   const Shape c_shape = c.shape(), a_shape = a.shape(), b_shape = b.shape();
   tape::record(op, {result}, {a, b}, {m.a, m.b}, [=](tape::Backward& g) {
     const Tensor dc = reshaped(g.grad(), c_shape), a = g.saved(0), b = g.saved(1);
-    if (g.needs(0)) g.give(0, reshaped(sum_to(matrix_product(op, dc, transposed(b)), a.shape()), a_shape));
-    if (g.needs(1)) g.give(1, reshaped(sum_to(matrix_product(op, transposed(a), dc), b.shape()), b_shape));
+    if (g.needs(0)) g.give(0, reshaped(summed_product(op, dc, transposed(b), a.shape()), a_shape));
+    if (g.needs(1)) g.give(1, reshaped(summed_product(op, transposed(a), dc, b.shape()), b_shape));
   });
   return result;
 }
 
-Tensor combine(const Tensor& input, const Tensor& product, double beta, double alpha) {
+// beta input + alpha a b; of bfloat16 in float32, so that it is rounded once.
+Tensor multiply_add(const char* op, const Tensor& input, const Tensor& a, const Tensor& b, double beta, double alpha) {
+  check_defined(op, "input", input);
+  check_same(op, "input", a, "other", b);
+  if (a.dtype() == DType::BFloat16) {
+    const auto wide = [](const Tensor& t) { return t.dtype() == DType::BFloat16 ? to(t, DType::Float32) : t; };
+    return to(multiply_add(op, wide(input), wide(a), wide(b), beta, alpha), a.dtype());
+  }
+  const Tensor product = multiply(op, a, b);
   const Tensor scaled = alpha == 1 ? product : mul(product, number(alpha, DType::Float64));
   if (beta == 0) return scaled;  // NaN in input does not matter then
   return add(beta == 1 ? input : mul(input, number(beta, DType::Float64)), scaled);
@@ -152,13 +168,13 @@ Tensor outer(const Tensor& input, const Tensor& vec2) {
 Tensor addmm(const Tensor& input, const Tensor& mat1, const Tensor& mat2, double beta, double alpha) {
   check_dims("addmm", "mat1", mat1, 2);
   check_dims("addmm", "mat2", mat2, 2);
-  return combine(input, multiply("addmm", mat1, mat2), beta, alpha);
+  return multiply_add("addmm", input, mat1, mat2, beta, alpha);
 }
 
 Tensor addmv(const Tensor& input, const Tensor& mat, const Tensor& vec, double beta, double alpha) {
   check_dims("addmv", "mat", mat, 2);
   check_dims("addmv", "vec", vec, 1);
-  return combine(input, multiply("addmv", mat, vec), beta, alpha);
+  return multiply_add("addmv", input, mat, vec, beta, alpha);
 }
 
 Tensor baddbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, double beta, double alpha) {
@@ -167,7 +183,7 @@ Tensor baddbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, 
   SW_CHECK_SHAPE(batch1.shape()[0] == batch2.shape()[0],
                  "baddbmm: expected batch1 and batch2 with the same batch size, got ", batch1.shape(), " and ",
                  batch2.shape());
-  return combine(input, multiply("baddbmm", batch1, batch2), beta, alpha);
+  return multiply_add("baddbmm", input, batch1, batch2, beta, alpha);
 }
 
 }  // namespace skipway

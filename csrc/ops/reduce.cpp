@@ -88,10 +88,10 @@ Tensor mean(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType d
   return y;
 }
 
-Tensor sum_to(const Tensor& x, const Shape& shape) {
+Tensor sum_to(const Tensor& x, const Shape& shape, OptionalDType dtype) {
   check_defined("sum_to", "input", x);
-  if (x.shape() == shape) return x;
   tape::NoGradGuard no_grad;
+  if (x.shape() == shape) return converted(x, dtype);
   const int lead = x.dim() - shape.size();
   SW_CHECK_SHAPE(lead >= 0, "sum_to: input of shape ", x.shape(), " is not a broadcast of ", shape);
   uint32_t mask = 0;
@@ -101,8 +101,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
                    " is not a broadcast of ", shape);
     mask |= uint32_t(summed) << d;
   }
-  const DType out = is_floating(x.dtype()) ? x.dtype() : DType::Int64;
-  return reshape(to(run_reduction(x, mask, ReduceOp::Sum, out), x.dtype()), shape).alias();
+  const DType stored = dtype.value_or(x.dtype()), out = is_floating(x.dtype()) ? stored : DType::Int64;
+  return reshape(to(run_reduction(x, mask, ReduceOp::Sum, out), stored), shape).alias();
 }
 
 Tensor prod(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {

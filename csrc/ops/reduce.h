@@ -17,8 +17,9 @@ using OptionalDType = std::optional<DType>;
 
 Tensor sum(const Tensor& x, const Dims& dims = {}, bool keepdim = false, OptionalDType dtype = {});
 Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false, OptionalDType dtype = {});
-// The gradient of a broadcast: sums x over the dimensions in which `shape` was expanded to x's. Not on the tape.
-Tensor sum_to(const Tensor& x, const Shape& shape);
+// The gradient of a broadcast: sums x over the dimensions in which `shape` was expanded to x's, into x's dtype or its
+// accumulate_dtype. Not on the tape.
+Tensor sum_to(const Tensor& x, const Shape& shape, OptionalDType dtype = {});
 Tensor prod(const Tensor& x, const Dims& dims = {}, bool keepdim = false, OptionalDType dtype = {});
 // Largest and smallest elements; NaN wins. Equal elements share the gradient.
 Tensor amax(const Tensor& x, const Dims& dims = {}, bool keepdim = false);

@@ -103,6 +103,7 @@ Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim, Optio
   if (p == 1) return sum(size, dims, keepdim);
   if (std::isinf(p)) return p > 0 ? amax(size, dims, keepdim) : amin(size, dims, keepdim);
   if (p == 0) return sum(to(compare(BinaryOp::Ne, x, scalar(0, x)), x.dtype()), dims, keepdim);
+  if (x.dtype() == DType::BFloat16) return to(norm(to(x, DType::Float32), p, dims, keepdim, {}), x.dtype());
   return pow(sum(pow(size, scalar(p, x)), dims, keepdim), scalar(1 / p, x));
 }
 
@@ -151,9 +152,9 @@ Tensor nansum(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType
 
 Tensor nanmean(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {
   check_floating("nanmean", "input", input);
-  const Tensor numbers =
-      sum(to(unary(UnaryOp::LogicalNot, unary(UnaryOp::IsNan, input)), input.dtype()), dims, keepdim);
-  return div(nansum(input, dims, keepdim, dtype), numbers);
+  const Tensor numbers = sum(unary(UnaryOp::LogicalNot, unary(UnaryOp::IsNan, input)), dims, keepdim);
+  const DType stored = dtype.value_or(input.dtype());  // bfloat16: rounded after the division
+  return to(div(nansum(input, dims, keepdim, accumulate_dtype(stored)), numbers), stored);
 }
 
 }  // namespace skipway

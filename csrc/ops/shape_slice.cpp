@@ -13,12 +13,11 @@ namespace {
 // A dense tensor's sizes and strides without its memory.
 struct Layout {
   Shape shape, strides;
-  DType dtype;
 
   explicit Layout(const Tensor& x)
-      : shape(x.shape()), strides(x.is_dense() ? x.strides() : contiguous_strides(x.shape())), dtype(x.dtype()) {}
+      : shape(x.shape()), strides(x.is_dense() ? x.strides() : contiguous_strides(x.shape())) {}
   // A tensor of this layout on memory that somebody else keeps.
-  Tensor on(void* data, Device device) const {
+  Tensor on(void* data, DType dtype, Device device) const {
     auto storage = std::make_shared<Storage>();
     storage->data = data;
     storage->bytes = size_t(shape.numel() * size_of(dtype));
@@ -35,11 +34,13 @@ Tensor part(const char* name, const Tensor& x, const Geometry& geometry) {
   const Tensor shown = geometry(x);
   return tape::view(name, x, shown.shape(), shown.strides(), shown.offset(),
                     [geometry, layout = Layout(x)](tape::Backward& b) {
+                      if (!b.needs(0)) return;
                       const Device device = b.grad().device();
-                      const Grad target = b.target(0, layout.on(nullptr, device));
-                      if (target.mode == GradMode::Skip) return;
-                      const Tensor dx = layout.on(target.data, device);
-                      if (target.mode == GradMode::Add) return accumulate_into(geometry(dx), b.grad(), false);
+                      const DType dtype = b.sum_dtype(0);
+                      const Grad target = b.target(0, layout.on(nullptr, dtype, device));
+                      const Tensor dx = layout.on(target.data, dtype, device);
+                      if (target.mode == GradMode::Add)
+                        return accumulate_into(geometry(dx), to(b.grad(), dtype), false);
                       std::memset(target.data, 0, dx.storage()->bytes);
                       copy_into(geometry(dx), b.grad());
                     });

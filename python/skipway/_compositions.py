@@ -11,6 +11,7 @@ import numpy as np
 from . import _core
 from . import _creation as creation
 from ._core import Tensor
+from ._precision import rounded_once
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
@@ -21,11 +22,13 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return _core.matmul(rows, columns.t()).reshape(tuple(input.shape[:-1]) + tuple(other.shape[:-1]))
 
 
+@rounded_once
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * the sum of batch1[i] @ batch2[i]."""
     return input * beta + _core.bmm(batch1, batch2).sum(0) * alpha
 
 
+@rounded_once
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * the outer product of vec1 and vec2."""
     return input * beta + _core.outer(vec1, vec2) * alpha
@@ -38,16 +41,19 @@ def trace(input: Tensor) -> Tensor:
     return input.diagonal(0, 0, 1).sum()
 
 
+@rounded_once
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """||input - other||_p."""
     return (input - other).norm(p)
 
 
+@rounded_once
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """||x1_i - x2_j||_p for all pairs of rows: (..., P, M), (..., R, M) -> (..., P, R)."""
     return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
 
 
+@rounded_once
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along a dimension of size 3 (the last such one unless given)."""
     if dim is None:
@@ -59,6 +65,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return _core.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], dim)
 
 
+@rounded_once
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
@@ -70,6 +77,7 @@ def diff(
     return x
 
 
+@rounded_once
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
     return _core.logsumexp(_core.stack(_core.broadcast_tensors(input, other), 0), 0)
@@ -128,6 +136,7 @@ def rad2deg(input: Tensor) -> Tensor:
     return input * (180 / math.pi)
 
 
+@rounded_once
 def sinc(input: Tensor) -> Tensor:
     """sin(pi x) / (pi x), 1 at 0."""
     x = input * math.pi
@@ -237,6 +246,7 @@ def unique_consecutive(
     return result[0] if len(result) == 1 else tuple(result)
 
 
+@rounded_once
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -263,6 +273,7 @@ def quantile(
     return _core.stack(parts, 0) if qs.dim() else parts[0]
 
 
+@rounded_once
 def cov(input: Tensor, *, correction: int = 1) -> Tensor:
     """The covariance matrix of variables in rows."""
     x = input if input.dim() == 2 else input.reshape(1, -1)
@@ -271,6 +282,7 @@ def cov(input: Tensor, *, correction: int = 1) -> Tensor:
     return result if input.dim() == 2 else result.reshape(())
 
 
+@rounded_once
 def corrcoef(input: Tensor) -> Tensor:
     """The correlation matrix of variables in rows."""
     c = cov(input)
@@ -301,6 +313,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return result
 
 
+@rounded_once
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Scales each slice along `dim` so that its p-norm is at most maxnorm."""
     others = [d for d in range(input.dim()) if d != dim % input.dim()]

@@ -12,6 +12,7 @@ from ... import _core
 from ... import _creation as creation
 from ..._amp_state import narrow_inputs
 from ..._core import Tensor
+from ..._precision import rounded_once
 from ...autograd import no_grad
 
 __all__ = [
@@ -80,6 +81,7 @@ def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any, return_ind
     return adaptive_max_pool3d(input, output_size, True)
 
 
+@rounded_once
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_k = x1^T A_k x2 + b_k; weight is (out, in1, in2)."""
     if weight.dim() != 3 or input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
@@ -141,6 +143,7 @@ def _finish_lp(mean: Tensor, norm_type: float, count: int) -> Tensor:
     return (_core.sign(total) * _core.relu(_core.abs(total))).pow(1.0 / norm_type)
 
 
+@rounded_once
 def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, L) input."""
     count = kernel_size if isinstance(kernel_size, int) else kernel_size[0]
@@ -148,6 +151,7 @@ def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = N
     return _finish_lp(mean, norm_type, count)
 
 
+@rounded_once
 def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, H, W) input."""
     height, width = _pair(kernel_size)
@@ -155,6 +159,7 @@ def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = N
     return _finish_lp(mean, norm_type, height * width)
 
 
+@rounded_once
 def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, D, H, W) input."""
     count = kernel_size**3 if isinstance(kernel_size, int) else math.prod(kernel_size)
@@ -162,6 +167,7 @@ def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = N
     return _finish_lp(mean, norm_type, count)
 
 
+@rounded_once
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """x / max(||x||_p, eps) along `dim`."""
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
@@ -191,6 +197,7 @@ def embedding(
     return _core.embedding(input, weight, padding_idx)
 
 
+@rounded_once
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(||x1||, eps) max(||x2||, eps)) along `dim`."""
     n1 = x1.norm(2, dim, keepdim=True).clamp(min=eps)
@@ -198,11 +205,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     return ((x1 / n1) * (x2 / n2)).sum(dim)
 
 
+@rounded_once
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """||x1 - x2 + eps||_p over the last dimension."""
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
+@rounded_once
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

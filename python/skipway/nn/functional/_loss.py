@@ -12,6 +12,7 @@ from ... import _core
 from ... import _creation as creation
 from ..._amp_state import widen_inputs
 from ..._core import Tensor
+from ..._precision import rounded_once
 from ._layers import pairwise_distance
 
 __all__ = [
@@ -55,6 +56,7 @@ def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{name}: expected reduction to be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
+@rounded_once
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -72,6 +74,7 @@ def gaussian_nll_loss(
     return _reduce("gaussian_nll_loss", loss, reduction)
 
 
+@rounded_once
 def multilabel_soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -87,6 +90,7 @@ def multilabel_soft_margin_loss(
     return _reduce("multilabel_soft_margin_loss", loss.mean(-1), _reduction(reduction, size_average, reduce))
 
 
+@rounded_once
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -101,6 +105,7 @@ def margin_ranking_loss(
     return _reduce("margin_ranking_loss", loss, _reduction(reduction, size_average, reduce))
 
 
+@rounded_once
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -119,6 +124,7 @@ def cosine_embedding_loss(
     return _reduce("cosine_embedding_loss", loss, _reduction(reduction, size_average, reduce))
 
 
+@rounded_once
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -142,6 +148,7 @@ def multi_margin_loss(
     return _reduce("multi_margin_loss", loss, _reduction(reduction, size_average, reduce))
 
 
+@rounded_once
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -166,6 +173,7 @@ def triplet_margin_loss(
     )
 
 
+@rounded_once
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -184,6 +192,7 @@ def triplet_margin_with_distance_loss(
     return _reduce("triplet_margin_loss", (near - far + margin).clamp(min=0), reduction)
 
 
+@rounded_once
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,

@@ -7,6 +7,7 @@ from typing import Any
 from ... import _core
 from ... import _creation as creation
 from ..._core import Tensor
+from ..._precision import rounded_once
 
 __all__ = [
     "pad", "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "pixel_shuffle", "pixel_unshuffle",
@@ -91,6 +92,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     return result if batched else result.squeeze(0)
 
 
+@rounded_once
 def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
