@@ -32,7 +32,7 @@ def test_depths_of_the_deep_ones():
         assert tuple(len(getattr(m, f"layer{i}")) for i in range(1, 5)) == blocks
 
 
-# He et al. 2015, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million with option A, to which option B adds 2,752.
+# He et al. 2016, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million with option A, to which option B adds 2,752.
 @pytest.mark.parametrize(
     ("depth", "parameters"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
 )

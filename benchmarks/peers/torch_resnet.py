@@ -1,4 +1,4 @@
-"""The CIFAR residual networks (He et al. 2015, section 4.2, option B) in plain PyTorch, under the names that
+"""The CIFAR residual networks (He et al. 2016, section 4.2, option B) in plain PyTorch, under the names that
 skipway.models gives its parameters, so that one state dict fits both."""
 
 from __future__ import annotations

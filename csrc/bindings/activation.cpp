@@ -50,18 +50,20 @@ Tensor shrink(const char* name, Activation f, const Tensor& x, double lambd) {
 void bind_with_numbers(py::module_& m) {
   both(
       m, "relu", [](const Tensor& x, bool inplace) { return inplace ? relu_(x) : relu(x); }, "input"_a,
-      "inplace"_a = false, "max(x, 0); NaN stays NaN.");
-  both(m, "relu_", &relu_, "input"_a);
+      "inplace"_a = false, "max(x, 0); NaN stays NaN (Nair and Hinton 2010).");
+  both(m, "relu_", &relu_, "input"_a, "max(x, 0) in place; NaN stays NaN. Returns input.");
   both(
       m, "leaky_relu",
       [](const Tensor& x, double slope, bool inplace) {
         return apply("leaky_relu", Activation::LeakyRelu, {slope}, x, inplace);
       },
-      "input"_a, "negative_slope"_a = 0.01, "inplace"_a = false, "x where x > 0, else negative_slope * x.");
+      "input"_a, "negative_slope"_a = 0.01, "inplace"_a = false,
+      "x where x > 0, else negative_slope * x (Maas et al. 2013, \"Rectifier nonlinearities improve neural network "
+      "acoustic models\").");
   method(
       m, "leaky_relu_",
       [](const Tensor& x, double slope) { return activation_("leaky_relu_", Activation::LeakyRelu, {slope}, x); },
-      "self"_a, "negative_slope"_a = 0.01);
+      "self"_a, "negative_slope"_a = 0.01, "leaky_relu in place; returns the tensor.");
   both(
       m, "rrelu",
       [](const Tensor& x, double lower, double upper, bool inplace) {
@@ -69,24 +71,29 @@ void bind_with_numbers(py::module_& m) {
         return apply("rrelu", Activation::LeakyRelu, {(lower + upper) / 2}, x, inplace);
       },
       "input"_a, "lower"_a = 1.0 / 8, "upper"_a = 1.0 / 3, "inplace"_a = false,
-      "Randomised leaky ReLU as used in evaluation: the slope is the mean of lower and upper.");
+      "Randomised leaky ReLU as used in evaluation: the slope is the mean of lower and upper (Xu et al. 2015, section "
+      "2.4).");
   both(
       m, "elu",
       [](const Tensor& x, double alpha, bool inplace) {
         return apply("elu", Activation::Elu, {alpha, 1, 1}, x, inplace);
       },
-      "input"_a, "alpha"_a = 1.0, "inplace"_a = false, "x where x > 0, else alpha * (exp(x) - 1).");
-  both(m, "celu", &celu, "input"_a, "alpha"_a = 1.0, "inplace"_a = false,
-       "x where x > 0, else alpha * (exp(x / alpha) - 1).");
+      "input"_a, "alpha"_a = 1.0, "inplace"_a = false,
+      "x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016).");
+  both(
+      m, "celu", &celu, "input"_a, "alpha"_a = 1.0, "inplace"_a = false,
+      "x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron 2017, \"Continuously differentiable exponential linear "
+      "units\").");
   both(m, "gelu", &gelu, "input"_a, "approximate"_a = "none",
-       "x times the normal distribution function of x; approximate='tanh' is Hendrycks and Gimpel's formula.");
+       "x times the normal distribution function of x (Hendrycks and Gimpel 2016, \"Gaussian error linear units\"); "
+       "approximate='tanh' is 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), section 2 there.");
   both(m, "softplus", &softplus, "input"_a, "beta"_a = 1.0, "threshold"_a = 20.0,
        "log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold.");
   both(m, "hardtanh", &hardtanh, "input"_a, "min_val"_a = -1.0, "max_val"_a = 1.0, "inplace"_a = false,
        "x held between min_val and max_val.");
   method(
       m, "hardtanh_", [](const Tensor& x, double lo, double hi) { return hardtanh(x, lo, hi, true); }, "self"_a,
-      "min_val"_a = -1.0, "max_val"_a = 1.0);
+      "min_val"_a = -1.0, "max_val"_a = 1.0, "hardtanh in place; returns the tensor.");
   both(
       m, "softshrink",
       [](const Tensor& x, double lambd) { return shrink("softshrink", Activation::Softshrink, x, lambd); }, "input"_a,
@@ -107,20 +114,33 @@ void bind_with_numbers(py::module_& m) {
 
 SW_BINDINGS(activation) {
   bind_with_numbers(m);
-  bind_plain(m, "selu", Activation::Elu, {kSeluAlpha, kSeluScale, 1}, "Scaled ELU (Klambauer et al. 2017).");
-  bind_plain(m, "silu", Activation::Silu, {}, "x * sigmoid(x).");
-  bind_plain(m, "mish", Activation::Mish, {}, "x * tanh(softplus(x)).");
-  bind_plain(m, "relu6", Activation::Hardtanh, {0, 6}, "x held between 0 and 6.");
-  bind_plain(m, "hardswish", Activation::Hardswish, {}, "x * relu6(x + 3) / 6.");
-  bind_plain(m, "hardsigmoid", Activation::Hardsigmoid, {}, "relu6(x + 3) / 6.");
+  bind_plain(m, "selu", Activation::Elu, {kSeluAlpha, kSeluScale, 1},
+             "Scaled ELU, scale * (x where x > 0, else alpha * (exp(x) - 1)) with alpha 1.6733 and scale 1.0507 "
+             "(Klambauer et al. 2017, \"Self-normalizing neural networks\", equation 2).");
+  bind_plain(
+      m, "silu", Activation::Silu, {},
+      "x * sigmoid(x) (Elfwing et al. 2018, \"Sigmoid-weighted linear units\"; swish in Ramachandran et al. 2017).");
+  bind_plain(m, "mish", Activation::Mish, {}, "x * tanh(softplus(x)) (Misra 2019, \"Mish\").");
+  bind_plain(m, "relu6", Activation::Hardtanh, {0, 6},
+             "x held between 0 and 6 (Krizhevsky 2010, \"Convolutional deep belief networks on CIFAR-10\").");
+  bind_plain(m, "hardswish", Activation::Hardswish, {},
+             "x * relu6(x + 3) / 6 (Howard et al. 2019, \"Searching for MobileNetV3\", section 5.2).");
+  bind_plain(m, "hardsigmoid", Activation::Hardsigmoid, {},
+             "relu6(x + 3) / 6, the gate of hardswish (Howard et al. 2019, section 5.2).");
   bind_plain(m, "softsign", Activation::Softsign, {}, "x / (1 + |x|).");
   bind_plain(m, "logsigmoid", Activation::LogSigmoid, {}, "log(sigmoid(x)).");
   bind_plain(m, "tanhshrink", Activation::Tanhshrink, {}, "x - tanh(x).");
-  both(m, "prelu", &prelu, "input"_a, "weight"_a, "x where x > 0, else weight * x; one weight, or one per channel.");
+  both(m, "prelu", &prelu, "input"_a, "weight"_a,
+       "x where x > 0, else weight * x; one weight, or one per channel (He et al. 2015, \"Delving deep into "
+       "rectifiers\", "
+       "equation 1).");
   both(m, "maxout", &maxout, "input"_a, "pieces"_a, "dim"_a = 1,
-       "The largest of each `pieces` neighbours along dim (Goodfellow et al. 2013).");
-  both(m, "crelu", &crelu, "input"_a, "dim"_a = 1, "relu(x) and relu(-x), one behind the other along dim.");
-  both(m, "glu", &glu, "input"_a, "dim"_a = -1, "a * sigmoid(b), a and b the halves of x along dim.");
+       "The largest of each `pieces` neighbours along dim (Goodfellow et al. 2013, \"Maxout networks\").");
+  both(m, "crelu", &crelu, "input"_a, "dim"_a = 1,
+       "relu(x) and relu(-x), one behind the other along dim (Shang et al. 2016, definition 2.1).");
+  both(m, "glu", &glu, "input"_a, "dim"_a = -1,
+       "a * sigmoid(b), a and b the halves of x along dim (Dauphin et al. 2017, equation 1). ShapeError for an odd "
+       "size.");
 }
 
 }  // namespace skipway::bindings

@@ -88,7 +88,8 @@ SW_BINDINGS(autograd) {
       .def("__enter__", [](py::object self) { return self; })
       .def("__exit__", [](HookHandle& self, const py::args&) { self.remove(); });
   py::class_<GradFn>(m, "Node", "The op that made a tensor, as recorded on the tape.")
-      .def("name", [](const GradFn& f) { return f.node->name; })
+      .def(
+          "name", [](const GradFn& f) { return f.node->name; }, "The op's name.")
       .def_property_readonly(
           "next_functions",
           [](const GradFn& f) {
@@ -97,7 +98,8 @@ SW_BINDINGS(autograd) {
               out.append(py::make_tuple(e.node ? py::cast(GradFn{e.node}) : py::object(py::none()), e.output));
             }
             return py::tuple(out);
-          })
+          },
+          "(node, which of its outputs) for each input of the op; None where the input has no history.")
       .def("__repr__", [](const GradFn& f) { return "<" + std::string(f.node->name) + ">"; });
 
   m.def(
@@ -129,23 +131,33 @@ SW_BINDINGS(autograd) {
 
   plain_method(
       m, "register_hook", [](const Tensor& t, const py::object& hook) { return add_hook(tape::hooks_of(t), hook); },
-      "self"_a, "hook"_a);
-  plain_method(m, "register_post_accumulate_grad_hook", &after_accumulate, "self"_a, "hook"_a);
-  plain_method(m, "retain_grad", &tape::retain_grad);
+      "self"_a, "hook"_a,
+      "Calls hook(grad) when backward() has this tensor's gradient; what it returns, unless None, replaces the "
+      "gradient. "
+      "Returns a handle with remove().");
+  plain_method(
+      m, "register_post_accumulate_grad_hook", &after_accumulate, "self"_a, "hook"_a,
+      "Calls hook(tensor) after backward() has added to the .grad of this leaf. Returns a handle with remove().");
+  plain_method(m, "retain_grad", &tape::retain_grad,
+               "Asks backward() to keep the gradient of a tensor that is no leaf in .grad.");
   plain_method(m, "_grad_fn", &grad_fn);
-  plain_method(m, "detach", [](const Tensor& t) { return t.alias(); });
-  plain_method(m, "detach_", [](const Tensor& t) {
-    t.impl()->autograd = nullptr;
-    t.impl()->requires_grad = false;
-    return t;
-  });
+  plain_method(m, "detach", [](const Tensor& t) { return t.alias(); }, "A tensor on the same memory, without history.");
+  plain_method(
+      m, "detach_",
+      [](const Tensor& t) {
+        t.impl()->autograd = nullptr;
+        t.impl()->requires_grad = false;
+        return t;
+      },
+      "Takes the tensor out of its history and returns it; it requires no gradient any more.");
   plain_method(
       m, "requires_grad_",
       [](const Tensor& t, bool on) {
         tape::set_requires_grad(t, on);
         return t;
       },
-      "self"_a, "requires_grad"_a = true);
+      "self"_a, "requires_grad"_a = true,
+      "Sets requires_grad and returns the tensor. RuntimeError for integers, and for False on the result of an op.");
 }
 
 }  // namespace skipway::bindings

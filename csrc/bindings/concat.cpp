@@ -6,7 +6,9 @@ namespace skipway::bindings {
 
 SW_BINDINGS(concat) {
   for (const char* name : {"cat", "concat", "concatenate"}) {
-    function(m, name, &cat, "tensors"_a, "dim"_a = 0);
+    function(m, name, &cat, "tensors"_a, "dim"_a = 0,
+             "Tensors joined along a dimension that they have; their other sizes must be equal (ShapeError). The dtype "
+             "is what they promote to.");
     function(m, name, &cat, "tensors"_a, "axis"_a);
   }
   function(m, "stack", &stack, "tensors"_a, "dim"_a = 0, "Tensors of one shape joined along a new dimension.");

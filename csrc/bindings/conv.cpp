@@ -13,10 +13,14 @@ using ConvNamed = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const 
 
 void bind_conv(py::module_& m, const char* name, Conv numbers, ConvNamed named) {
   const Shape one{1}, zero{0};
+  constexpr const char* doc =
+      "Cross-correlation: (N, C, ...) or (C, ...) with weight (K, C / groups, ...) and bias (K,) gives (N, K, ...) of "
+      "size (in + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1. padding: numbers, \"valid\" (none) or "
+      "\"same\" (the input's size; stride 1). ShapeError and ValueError name the argument that does not fit.";
   function(m, name, named, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a,
-           "dilation"_a = one, "groups"_a = 1);
+           "dilation"_a = one, "groups"_a = 1, doc);
   function(m, name, numbers, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = one, "padding"_a = zero,
-           "dilation"_a = one, "groups"_a = 1);
+           "dilation"_a = one, "groups"_a = 1, doc);
 }
 
 template <class F>

@@ -26,10 +26,13 @@ Tensor clone_as(const Tensor& x, const py::object& format) {
 }  // namespace
 
 SW_BINDINGS(copy) {
-  plain_method(m, "contiguous", &contiguous_as, "self"_a, "memory_format"_a = py::none());
-  m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none(),
-        "A copy with memory of its own, laid out as input is.");
-  plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none());
+  plain_method(
+      m, "contiguous", &contiguous_as, "self"_a, "memory_format"_a = py::none(),
+      "The tensor itself where its memory is row-major (or, if asked for, channels-last), else a copy that is.");
+  constexpr const char* clone_doc =
+      "A copy with memory of its own, laid out as input is unless memory_format is given.";
+  m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
+  plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
   both(m, "_to", [](const Tensor& x, DType dtype) { return to(x, dtype); }, "input"_a, "dtype"_a);
   both(m, "_channels_last", &channels_last, "input"_a);
   m.def(
@@ -38,9 +41,12 @@ SW_BINDINGS(copy) {
         return full(size, value, dtype, device);
       },
       "size"_a, "fill_value"_a, "dtype"_a, "device"_a = Device{}, py::call_guard<py::gil_scoped_release>());
-  method(m, "copy_", &copy_, "self"_a, "src"_a, "non_blocking"_a = false);
-  method(m, "fill_", &fill_, "self"_a, "value"_a);
-  method(m, "zero_", &zero_, "self"_a);
+  method(m, "copy_", &copy_, "self"_a, "src"_a, "non_blocking"_a = false,
+         "Copies src into the tensor, converting its dtype, and returns the tensor. src is broadcast to its shape "
+         "(ShapeError where it cannot be).");
+  method(m, "fill_", &fill_, "self"_a, "value"_a,
+         "Sets all elements to a number or a 0-dim tensor; returns the tensor.");
+  method(m, "zero_", &zero_, "self"_a, "Sets all elements to 0; returns the tensor.");
 }
 
 }  // namespace skipway::bindings

@@ -34,12 +34,18 @@ DeviceObject make_device(const py::object& type, std::optional<int64_t> index) {
 
 void add_dtypes(py::module_& m) {
   py::class_<DTypeObject>(m, "dtype", "The element type of a tensor: skipway.float32, skipway.int64, ...")
-      .def_property_readonly("name", [](const DTypeObject& d) { return name_of(d.value); })
-      .def_property_readonly("itemsize", [](const DTypeObject& d) { return size_of(d.value); })
-      .def_property_readonly("is_floating_point", [](const DTypeObject& d) { return is_floating(d.value); })
-      .def_property_readonly("is_complex", [](const DTypeObject&) { return false; })
-      .def_property_readonly("is_signed",
-                             [](const DTypeObject& d) { return d.value != DType::Bool && d.value != DType::UInt8; })
+      .def_property_readonly(
+          "name", [](const DTypeObject& d) { return name_of(d.value); }, "Such as \"float32\".")
+      .def_property_readonly(
+          "itemsize", [](const DTypeObject& d) { return size_of(d.value); }, "Bytes per element.")
+      .def_property_readonly(
+          "is_floating_point", [](const DTypeObject& d) { return is_floating(d.value); },
+          "True for float64, float32 and bfloat16.")
+      .def_property_readonly(
+          "is_complex", [](const DTypeObject&) { return false; }, "False: no dtype is complex.")
+      .def_property_readonly(
+          "is_signed", [](const DTypeObject& d) { return d.value != DType::Bool && d.value != DType::UInt8; },
+          "False for bool and uint8.")
       .def_property_readonly(
           "dtype", [](const DTypeObject& d) { return numpy_dtype(d.value); },
           "The NumPy dtype; lets NumPy take this object where it takes a dtype.")
@@ -58,12 +64,14 @@ void add_devices(py::module_& m) {
   py::class_<DeviceObject>(m, "device",
                            "Where a tensor lives: device(\"cpu\"), device(\"cuda\", 0), device(\"cuda:0\").")
       .def(py::init(&make_device), "type"_a, "index"_a = py::none())
-      .def_property_readonly("type", [](const DeviceObject& d) { return d.value.is_cpu() ? "cpu" : "cuda"; })
-      .def_property_readonly("index",
-                             [](const DeviceObject& d) {
-                               return d.value.is_cpu() ? py::object(py::none())
-                                                       : py::object(py::int_(int(d.value.index)));
-                             })
+      .def_property_readonly(
+          "type", [](const DeviceObject& d) { return d.value.is_cpu() ? "cpu" : "cuda"; }, "\"cpu\" or \"cuda\".")
+      .def_property_readonly(
+          "index",
+          [](const DeviceObject& d) {
+            return d.value.is_cpu() ? py::object(py::none()) : py::object(py::int_(int(d.value.index)));
+          },
+          "Which of the GPUs; None for the CPU.")
       .def("__eq__",
            [](const DeviceObject& a, const py::object& b) {
              return py::isinstance<DeviceObject>(b) && a.value == py::cast<const DeviceObject&>(b).value;

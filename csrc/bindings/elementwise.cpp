@@ -298,7 +298,11 @@ SW_BINDINGS(elementwise) {
   bind_comparisons(m);
   bind_unary(m);
   bind_ternary(m);
-  m.def("result_type", [](const Tensor& a, const Tensor& b) { return result_type({a, b}); }, "tensor1"_a, "tensor2"_a);
+  m.def(
+      "result_type", [](const Tensor& a, const Tensor& b) { return result_type({a, b}); }, "tensor1"_a, "tensor2"_a,
+      "The dtype that an op of the two computes in: the wider one of the higher kind (bool, integer, floating). A "
+      "0-dim "
+      "tensor and a Python number count only where their kind is the higher one.");
 }
 
 }  // namespace skipway::bindings

@@ -244,22 +244,28 @@ void bind_items(py::module_& m) {
       [](const Tensor& x, const py::object& indices, const Tensor& values, bool accumulate) {
         return index_put_(x, read_indices(indices), values, accumulate);
       },
-      "self"_a, "indices"_a, "values"_a, "accumulate"_a = false);
+      "self"_a, "indices"_a, "values"_a, "accumulate"_a = false, "index_put in place; returns the tensor.");
   m.def(
       "index_put",
       [](const Tensor& x, const py::object& indices, const Tensor& values, bool accumulate) {
         return index_put(x, read_indices(indices), values, accumulate);
       },
-      "input"_a, "indices"_a, "values"_a, "accumulate"_a = false);
+      "input"_a, "indices"_a, "values"_a, "accumulate"_a = false,
+      "A copy of input after input[indices] = values, or += with accumulate (duplicates add up). indices: a tuple of "
+      "integer or bool tensors, or None for a whole dimension; values are broadcast to the indexed shape (ShapeError "
+      "where they cannot be). IndexError for a position out of range.");
   add_method("index_put", m.attr("index_put"));
 }
 
 void bind_lines(py::module_& m) {
   both(m, "index_select", &index_select, "input"_a, "dim"_a, "index"_a,
        "The entries of dimension dim at the positions in index (1-D).");
-  method(m, "index_add_", &index_add_, "self"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1);
-  method(m, "index_copy_", &index_copy_, "self"_a, "dim"_a, "index"_a, "source"_a);
-  method(m, "index_fill_", &index_fill_, "self"_a, "dim"_a, "index"_a, "value"_a);
+  method(m, "index_add_", &index_add_, "self"_a, "dim"_a, "index"_a, "source"_a, py::kw_only(), "alpha"_a = 1,
+         "Adds alpha * source at the positions in index (1-D) along dim, in place; duplicates add up.");
+  method(m, "index_copy_", &index_copy_, "self"_a, "dim"_a, "index"_a, "source"_a,
+         "Stores source at the positions in index (1-D) along dim, in place.");
+  method(m, "index_fill_", &index_fill_, "self"_a, "dim"_a, "index"_a, "value"_a,
+         "Stores a number at the positions in index (1-D) along dim, in place.");
   both(
       m, "index_add",
       [](const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source, double alpha) {
@@ -285,12 +291,15 @@ void bind_lines(py::module_& m) {
       m, "take_along_dim", [](const Tensor& x, const Tensor& index, int64_t dim) { return gather(x, dim, index); },
       "input"_a, "indices"_a, "dim"_a, "gather with NumPy's order of arguments.");
   for (const char* source : {"src", "value"}) {
-    both(m, "scatter", &scatter, "input"_a, "dim"_a, "index"_a, py::arg(source));
+    both(m, "scatter", &scatter, "input"_a, "dim"_a, "index"_a, py::arg(source),
+         "gather backwards: a copy of input with y[i][index[i][j][k]][k] = src[i][j][k] for dim = 1, or a number in "
+         "all those places. IndexError for a position out of range.");
   }
-  method(m, "scatter_add_", &scatter_add_, "self"_a, "dim"_a, "index"_a, "src"_a);
+  method(m, "scatter_add_", &scatter_add_, "self"_a, "dim"_a, "index"_a, "src"_a,
+         "Adds src at index along dim, in place and in row-major order; returns the tensor.");
   both(m, "scatter_add", &scatter_add, "input"_a, "dim"_a, "index"_a, "src"_a,
        "gather backwards: a copy of input with src added at index along dim, in row-major order.");
-  function(m, "_scatter_", &scatter_, "input"_a, "dim"_a, "index"_a, "src"_a);
+  function(m, "_scatter_", &scatter_, "input"_a, "dim"_a, "index"_a, "src"_a, "scatter in place; returns the tensor.");
   function(m, "_scatter_", &scatter_, "input"_a, "dim"_a, "index"_a, "value"_a);
   add_method("scatter_", m.attr("_scatter_"));
   both(m, "take", &take, "input"_a, "index"_a, "Elements of the flattened input at index.");
@@ -312,9 +321,10 @@ SW_BINDINGS(index) {
   core = m;
   bind_items(m);
   bind_lines(m);
-  m.def("nonzero", &nonzero_any, "input"_a, py::kw_only(), "as_tuple"_a = false,
-        "Positions of elements that are not zero, one row each; as_tuple: one tensor per dimension.");
-  plain_method(m, "nonzero", &nonzero_any, "self"_a, "as_tuple"_a = false);
+  constexpr const char* nonzero_doc =
+      "Positions of elements that are not zero, one row each (int64); as_tuple: one tensor per dimension.";
+  m.def("nonzero", &nonzero_any, "input"_a, py::kw_only(), "as_tuple"_a = false, nonzero_doc);
+  plain_method(m, "nonzero", &nonzero_any, "self"_a, "as_tuple"_a = false, nonzero_doc);
   both(m, "argwhere", &nonzero, "input"_a, "Positions of elements that are not zero, one row each.");
   function(
       m, "one_hot", &one_hot, "tensor"_a, "num_classes"_a = -1,

@@ -226,7 +226,9 @@ SW_BINDINGS(interop) {
         "strides.");
   m.def("from_dlpack", &from_dlpack, "ext_tensor"_a,
         "A tensor on the memory of any object with __dlpack__ (CPU memory).");
-  plain_method(m, "numpy", &numpy_method, "self"_a, py::kw_only(), "force"_a = false);
+  plain_method(m, "numpy", &numpy_method, "self"_a, py::kw_only(), "force"_a = false,
+               "A NumPy array on the tensor's memory: a change of one shows in the other. An error where the tensor "
+               "requires grad, unless force is true.");
   plain_method(m, "__array__", &array_protocol, "self"_a, "dtype"_a = py::none(), "copy"_a = py::none());
   plain_method(m, "__dlpack__", &dlpack, "self"_a, py::kw_only(), "stream"_a = py::none(), "max_version"_a = py::none(),
                "dl_device"_a = py::none(), "copy"_a = py::none());

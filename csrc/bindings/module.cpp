@@ -23,15 +23,20 @@ py::handle shape_error, device_error, memory_error;
 
 // Python exceptions for the classes of core/check.h.
 void add_exceptions(py::module_& m) {
-  const auto add = [&](const char* name, PyObject* base) {
-    py::object type =
-        py::reinterpret_steal<py::object>(PyErr_NewException((std::string("skipway.") + name).c_str(), base, nullptr));
+  const auto add = [&](const char* name, PyObject* base, const char* doc) {
+    const std::string full = std::string("skipway.") + name;
+    py::object type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, base, nullptr));
     m.attr(name) = type;
     return type.release();
   };
-  shape_error = add("ShapeError", PyExc_ValueError);
-  device_error = add("DeviceError", PyExc_RuntimeError);
-  memory_error = add("OutOfMemoryError", PyExc_RuntimeError);
+  shape_error =
+      add("ShapeError", PyExc_ValueError,
+          "A shape, a number of dimensions or a size does not fit the op; the message names the op, its argument,\n"
+          "what it got and what it expected, and the layer in whose forward() it happened.");
+  device_error = add("DeviceError", PyExc_RuntimeError,
+                     "A device does not exist, is not supported by this build, or is not the one that an op needs.");
+  memory_error = add("OutOfMemoryError", PyExc_RuntimeError,
+                     "The system refused memory for a tensor; the message says how many bytes were asked for.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

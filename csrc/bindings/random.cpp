@@ -211,7 +211,7 @@ void bind_generator(py::module_& m) {
       .def("initial_seed", &Generator::initial_seed, "The seed in use.")
       .def("get_state", &Generator::get_state, "The state as a uint8 tensor of 16 elements.")
       .def("set_state", &Generator::set_state, "new_state"_a, "Goes on from a state that get_state returned.")
-      .def_property_readonly("device", &Generator::device)
+      .def_property_readonly("device", &Generator::device, "The device whose tensors it fills.")
       .def(py::pickle([](const Generator& g) { return py::make_tuple(g.device(), g.key().seed, g.key().offset); },
                       [](const py::tuple& t) {
                         auto g = std::make_shared<Generator>(t[0].cast<Device>());
@@ -248,23 +248,34 @@ SW_BINDINGS(random) {
         "out"_a = none, "dtype"_a = none, "layout"_a = none, "device"_a = none, "requires_grad"_a = false,
         "pin_memory"_a = false, "randint(high, size) or randint(low, high, size): integers in [low, high), int64.");
   m.def("randint_like", &randint_like, "input"_a, py::kw_only(), "low"_a = none, "high"_a = none, "generator"_a = none,
-        "dtype"_a = none, "layout"_a = none, "device"_a = none, "requires_grad"_a = false, "memory_format"_a = none);
+        "dtype"_a = none, "layout"_a = none, "device"_a = none, "requires_grad"_a = false, "memory_format"_a = none,
+        "randint_like(input, high) or randint_like(input, low, high): integers in [low, high), low 0 unless given, of "
+        "input's shape, and of its dtype unless dtype is given. ValueError unless low < high.");
   m.def("randperm", &randperm_of, "n"_a, py::kw_only(), "generator"_a = none, "dtype"_a = none, "layout"_a = none,
         "device"_a = none, "requires_grad"_a = false, "pin_memory"_a = false, "A random permutation of 0 to n - 1.");
   m.def("normal", &normal_of, "mean"_a = 0.0, "std"_a = 1.0, "size"_a = none, py::kw_only(), "generator"_a = none,
         "out"_a = none, "dtype"_a = none, "layout"_a = none, "device"_a = none, "requires_grad"_a = false,
         "pin_memory"_a = false,
         "Normal numbers: of tensors mean and std, one for each element; of numbers, a tensor of the given size.");
-  function(m, "bernoulli", &bernoulli_of, "input"_a, "p"_a = none, py::kw_only(), "generator"_a = none,
-           "1 with probability input (or p), else 0; of input's shape and dtype.");
+  constexpr const char* bernoulli_doc =
+      "1 with probability input (or p), else 0; of input's shape and dtype. ValueError for a probability outside [0, "
+      "1].";
+  function(m, "bernoulli", &bernoulli_of, "input"_a, "p"_a = none, py::kw_only(), "generator"_a = none, bernoulli_doc);
   both(m, "multinomial", &multinomial, "input"_a, "num_samples"_a, "replacement"_a = false, py::kw_only(),
        "generator"_a = none, "Indices drawn by the weights of each row, without replacement unless asked for.");
 
-  method(m, "uniform_", &uniform_, "self"_a, "from"_a = 0.0, "to"_a = 1.0, py::kw_only(), "generator"_a = none);
-  method(m, "normal_", &normal_, "self"_a, "mean"_a = 0.0, "std"_a = 1.0, py::kw_only(), "generator"_a = none);
-  method(m, "exponential_", &exponential_, "self"_a, "lambd"_a = 1.0, py::kw_only(), "generator"_a = none);
-  method(m, "random_", &random_in_place, "self"_a, "from"_a = none, "to"_a = none, py::kw_only(), "generator"_a = none);
-  method(m, "bernoulli", &bernoulli_of, "self"_a, "p"_a = none, py::kw_only(), "generator"_a = none);
+  method(m, "uniform_", &uniform_, "self"_a, "from"_a = 0.0, "to"_a = 1.0, py::kw_only(), "generator"_a = none,
+         "Fills the tensor with uniform numbers in [from, to) and returns it. ValueError where from > to.");
+  method(m, "normal_", &normal_, "self"_a, "mean"_a = 0.0, "std"_a = 1.0, py::kw_only(), "generator"_a = none,
+         "Fills the tensor with normal numbers (Box and Muller 1958) and returns it. ValueError for a negative std.");
+  method(m, "exponential_", &exponential_, "self"_a, "lambd"_a = 1.0, py::kw_only(), "generator"_a = none,
+         "Fills the tensor with exponential numbers of rate lambd (mean 1 / lambd) and returns it. ValueError unless "
+         "lambd > 0.");
+  method(
+      m, "random_", &random_in_place, "self"_a, "from"_a = none, "to"_a = none, py::kw_only(), "generator"_a = none,
+      "random_(), random_(to) or random_(from, to): fills the tensor with integers in [from, to) and returns it; from "
+      "0 unless given, and without `to` all integers that the dtype holds exactly. ValueError unless from < to.");
+  method(m, "bernoulli", &bernoulli_of, "self"_a, "p"_a = none, py::kw_only(), "generator"_a = none, bernoulli_doc);
   method(
       m, "bernoulli_",
       [](const Tensor& x, const Tensor& p, const GeneratorPtr& generator) {
@@ -272,7 +283,9 @@ SW_BINDINGS(random) {
         if (p.weak() && p.dtype() == DType::Float64) return bernoulli_(x, *p.data_as<double>(), generator);
         return bernoulli_(x, p, generator);
       },
-      "self"_a, "p"_a = 0.5, py::kw_only(), "generator"_a = none);
+      "self"_a, "p"_a = 0.5, py::kw_only(), "generator"_a = none,
+      "Fills the tensor with 1 (probability p: a number or a tensor that broadcasts) and 0, and returns it. ValueError "
+      "for a probability outside [0, 1].");
   function(m, "trunc_normal_", &trunc_normal_, "tensor"_a, "mean"_a = 0.0, "std"_a = 1.0, "a"_a = -2.0, "b"_a = 2.0,
            "generator"_a = none, "Fills tensor with normal numbers conditioned to lie in [a, b].");
 }

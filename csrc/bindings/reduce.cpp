@@ -29,7 +29,7 @@ double correction_of(const std::optional<bool>& unbiased, const std::optional<do
 
 // x.var(unbiased), x.var(dim, unbiased, keepdim), x.var(dim, correction=..., keepdim=...); likewise std and *_mean.
 template <class Cast, class F>
-void bind_moment(py::module_& m, const char* name, F f, Cast cast) {
+void bind_moment(py::module_& m, const char* name, F f, Cast cast, const char* doc) {
   const auto by_flag = [=](const Tensor& x, bool unbiased) { return cast(f(x, Dims{}, false, double(unbiased))); };
   const auto by_dims = [=](const Tensor& x, const Dims& dim, bool unbiased, bool keepdim) {
     return cast(f(x, dim, keepdim, double(unbiased)));
@@ -38,10 +38,11 @@ void bind_moment(py::module_& m, const char* name, F f, Cast cast) {
                                  const std::optional<double>& correction, bool keepdim) {
     return cast(f(x, dim, keepdim, correction_of(unbiased, correction)));
   };
-  function(m, name, by_flag, "input"_a, py::arg("unbiased").noconvert());
+  function(m, name, by_flag, "input"_a, py::arg("unbiased").noconvert(), doc);
   function(m, name, by_dims, "input"_a, "dim"_a, "unbiased"_a, "keepdim"_a = false);
   both(m, name, by_correction, "input"_a, "dim"_a = py::none(), py::kw_only(), "unbiased"_a = py::none(),
-       "correction"_a = py::none(), "keepdim"_a = false);
+       "correction"_a = py::none(), "keepdim"_a = false,
+       "The divisor is n - correction: 1 (unbiased) unless correction or unbiased=False says otherwise.");
 }
 
 double norm_order(const py::object& p) {
@@ -63,16 +64,17 @@ Tensor norm_method(const Tensor& x, const py::object& p, const Dims& dim, bool k
 
 // max(x), max(x, dim, keepdim), max(x, other)
 template <class All, class Along, class Pairwise>
-void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwise pairwise) {
-  function(m, name, [all](const Tensor& x) { return all(x, {}, false); }, "input"_a);
+void bind_extreme(py::module_& m, const char* name, All all, Along along, Pairwise pairwise, const char* all_doc) {
+  function(m, name, [all](const Tensor& x) { return all(x, {}, false); }, "input"_a, all_doc);
   // Before the next: a 0-dim integer tensor could stand for an integer.
-  function(m, name, pairwise, "input"_a, py::arg("other").noconvert().none(false));
+  function(m, name, pairwise, "input"_a, py::arg("other").noconvert().none(false),
+           "Of two tensors, element by element.");
   both(
       m, name,
       [name, along](const Tensor& x, int64_t dim, bool keepdim) {
         return values_indices(name, along(x, dim, keepdim));
       },
-      "input"_a, "dim"_a, "keepdim"_a = false);
+      "input"_a, "dim"_a, "keepdim"_a = false, "(values, indices) along dim; the first of equal elements. NaN wins.");
 }
 
 // f(input, dim=None, keepdim=False, ...)
@@ -106,9 +108,9 @@ void bind_sums(py::module_& m) {
 
 void bind_extremes(py::module_& m) {
   bind_extreme(m, "max", &amax, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&max),
-               &maximum);
+               &maximum, "The largest element; NaN wins, and equal elements share the gradient.");
   bind_extreme(m, "min", &amin, static_cast<std::pair<Tensor, Tensor> (*)(const Tensor&, int64_t, bool)>(&min),
-               &minimum);
+               &minimum, "The smallest element; NaN wins, and equal elements share the gradient.");
   both(m, "amax", &amax, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false,
        "The largest elements over dim; NaN wins, and equal elements share the gradient.");
   both(m, "amin", &amin, "input"_a, "dim"_a = py::tuple(), "keepdim"_a = false,
@@ -123,11 +125,13 @@ void bind_extremes(py::module_& m) {
             "Position of the first largest element along dim (None: in the flattened tensor); NaN wins.");
   reduction(m, "argmin", &argmin,
             "Position of the first smallest element along dim (None: in the flattened tensor); NaN wins.");
-  function(m, "median", [](const Tensor& x) { return median(x); }, "input"_a);
+  function(
+      m, "median", [](const Tensor& x) { return median(x); }, "input"_a,
+      "The middle element, the lower one of two; NaN wins.");
   both(
       m, "median",
       [](const Tensor& x, int64_t dim, bool keepdim) { return values_indices("median", median(x, dim, keepdim)); },
-      "input"_a, "dim"_a, "keepdim"_a = false);
+      "input"_a, "dim"_a, "keepdim"_a = false, "(values, indices) of the middle elements along dim.");
 }
 
 }  // namespace
@@ -137,10 +141,10 @@ SW_BINDINGS(reduce) {
   bind_extremes(m);
   const auto same = [](const Tensor& y) { return y; };
   const auto pair = [](const std::pair<Tensor, Tensor>& y) { return y; };
-  bind_moment(m, "var", &var, same);
-  bind_moment(m, "std", &std, same);
-  bind_moment(m, "var_mean", &var_mean, pair);
-  bind_moment(m, "std_mean", &std_mean, pair);
+  bind_moment(m, "var", &var, same, "The variance over dim (all dimensions if None), by two passes.");
+  bind_moment(m, "std", &std, same, "The standard deviation over dim (all dimensions if None), by two passes.");
+  bind_moment(m, "var_mean", &var_mean, pair, "(variance, mean) over dim (all dimensions if None).");
+  bind_moment(m, "std_mean", &std_mean, pair, "(standard deviation, mean) over dim (all dimensions if None).");
 }
 
 }  // namespace skipway::bindings

@@ -11,8 +11,8 @@ using Split = std::vector<Tensor> (*)(const Tensor&, const std::vector<int64_t>&
 
 // x.view(2, 3), x.view((2, 3)) and x.view(shape=(2, 3)).
 template <class F>
-void shape_method(py::module_& m, const char* name, const char* keyword, F f) {
-  plain_method(m, name, [name, keyword, f](const Tensor& x, const py::args& args, const py::kwargs& kwargs) {
+void shape_method(py::module_& m, const char* name, const char* keyword, F f, const char* doc) {
+  const auto call = [name, keyword, f](const Tensor& x, const py::args& args, const py::kwargs& kwargs) {
     Shape shape;
     if (args.empty() && kwargs.size() == 1 && kwargs.contains(keyword)) {
       shape = shape_from_args(py::make_tuple(kwargs[keyword]), name);
@@ -22,7 +22,8 @@ void shape_method(py::module_& m, const char* name, const char* keyword, F f) {
     }
     py::gil_scoped_release release;
     return f(x, shape);
-  });
+  };
+  plain_method(m, name, call, doc);
 }
 
 void add_property(const char* name, py::object getter) {
@@ -62,22 +63,31 @@ Tensor become(const Tensor& x, const Tensor& view) {
 }
 
 void bind_dims(py::module_& m) {
-  shape_method(m, "reshape", "shape", &reshape);
-  shape_method(m, "view", "size", &view);
-  shape_method(m, "permute", "dims", &permute);
-  shape_method(m, "expand", "size", &expand);
-  shape_method(m, "broadcast_to", "size", &expand);
-  shape_method(m, "repeat", "repeats", &repeat);
-  shape_method(m, "tile", "dims", &tile);
-  shape_method(m, "flip", "dims", &flip);
-  function(m, "reshape", &reshape, "input"_a, "shape"_a,
-           "The elements in row-major order under another shape; one size may be -1. A view where strides permit one, "
-           "else a copy.");
-  function(m, "permute", &permute, "input"_a, "dims"_a, "A view with the dimensions in another order.");
-  function(m, "broadcast_to", &expand, "input"_a, "size"_a,
-           "A view of input with dimensions of size 1 repeated to the given shape.");
-  function(m, "tile", &tile, "input"_a, "dims"_a, "input repeated along each dimension, as numpy.tile.");
-  function(m, "flip", &flip, "input"_a, "dims"_a, "A copy with the order of elements reversed along dims.");
+  // A function with a sequence, and a method with a sequence or separate integers.
+  const struct {
+    const char *name, *keyword, *argument;
+    Tensor (*f)(const Tensor&, const Shape&);
+    bool method_only;
+    const char* doc;
+  } shapes[] = {
+      {"reshape", "shape", "shape", &reshape, false,
+       "The elements in row-major order under another shape; one size may be -1. A view where strides permit one, else "
+       "a copy. ShapeError where the numbers of elements differ."},
+      {"view", "size", "size", &view, true,
+       "reshape under PyTorch's other name: a copy, not an error, where strides do not permit a view."},
+      {"permute", "dims", "dims", &permute, false, "A view with the dimensions in another order."},
+      {"expand", "size", "size", &expand, true,
+       "A view with dimensions of size 1 repeated, and new ones in front; -1 keeps a size. ShapeError for other "
+       "sizes."},
+      {"broadcast_to", "size", "size", &expand, false,
+       "A view of input with dimensions of size 1 repeated to the given shape."},
+      {"repeat", "repeats", "repeats", &repeat, true, "A copy, repeated so many times along each dimension."},
+      {"tile", "dims", "dims", &tile, false, "input repeated along each dimension, as numpy.tile."},
+      {"flip", "dims", "dims", &flip, false, "A copy with the order of elements reversed along dims."}};
+  for (const auto& s : shapes) {
+    shape_method(m, s.name, s.keyword, s.f, s.doc);
+    if (!s.method_only) function(m, s.name, s.f, "input"_a, py::arg(s.argument), s.doc);
+  }
   both(m, "flatten", &flatten, "input"_a, "start_dim"_a = 0, "end_dim"_a = -1,
        "Dimensions start_dim to end_dim as one.");
   both(m, "unflatten", &unflatten, "input"_a, "dim"_a, "sizes"_a,
@@ -88,9 +98,10 @@ void bind_dims(py::module_& m) {
   both(m, "unsqueeze", &unsqueeze, "input"_a, "dim"_a, "A view with a new dimension of size 1 at dim.");
   plain_method(
       m, "squeeze_", [](const Tensor& x, const std::optional<Shape>& dim) { return become(x, squeeze_dims(x, dim)); },
-      "self"_a, "dim"_a = py::none());
+      "self"_a, "dim"_a = py::none(), "squeeze in place: this tensor's shape changes, its memory does not.");
   plain_method(
-      m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a, "dim"_a);
+      m, "unsqueeze_", [](const Tensor& x, int64_t dim) { return become(x, unsqueeze(x, dim)); }, "self"_a, "dim"_a,
+      "unsqueeze in place: this tensor's shape changes, its memory does not.");
   for (const char* name : {"transpose", "swapaxes", "swapdims"})
     both(m, name, &transpose, "input"_a, "dim0"_a, "dim1"_a, "A view with two dimensions swapped.");
   both(m, "t", &t, "input"_a, "The transpose of a matrix; shorter tensors as they are.");
@@ -98,13 +109,14 @@ void bind_dims(py::module_& m) {
     both(m, name, &movedim, "input"_a, "source"_a, "destination"_a,
          "A view with dimensions moved; the others keep their order.");
   plain_method(
-      m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a);
+      m, "view_as", [](const Tensor& x, const Tensor& other) { return view(x, other.shape()); }, "self"_a, "other"_a,
+      "view with the shape of another tensor.");
   plain_method(
       m, "reshape_as", [](const Tensor& x, const Tensor& other) { return reshape(x, other.shape()); }, "self"_a,
-      "other"_a);
+      "other"_a, "reshape with the shape of another tensor.");
   plain_method(
       m, "expand_as", [](const Tensor& x, const Tensor& other) { return expand(x, other.shape()); }, "self"_a,
-      "other"_a);
+      "other"_a, "expand to the shape of another tensor.");
   add_property("T", py::cpp_function(&reverse_dims));
   add_property("mT", py::cpp_function(&matrix_transpose));
   both(m, "adjoint", &matrix_transpose, "input"_a, "The last two dimensions swapped.");
@@ -160,7 +172,7 @@ std::vector<int64_t> integers(const py::object& o, const char* op) {
 void bind_parts(py::module_& m) {
   both(m, "flipud", [](const Tensor& x) { return flip(x, {0}); }, "input"_a, "flip along the first dimension.");
   both(m, "fliplr", [](const Tensor& x) { return flip(x, {1}); }, "input"_a, "flip along the second dimension.");
-  plain_method(m, "sum_to_size", [](const Tensor& x, const py::args& size) {
+  const auto sum_to_size = [](const Tensor& x, const py::args& size) {
     const Shape shape = shape_from_args(size, "sum_to_size");
     py::gil_scoped_release release;
     Shape dims;
@@ -169,13 +181,16 @@ void bind_parts(py::module_& m) {
     for (int d = 0; d < x.dim(); ++d)
       if (d < lead || (shape[d - lead] == 1 && x.shape()[d] != 1)) dims.push_back(d);
     return reshape(dims.empty() ? x : sum(x, dims, true), shape);
-  });
+  };
+  plain_method(m, "sum_to_size", sum_to_size,
+               "The sum over the dimensions that broadcasting the given size to this shape would add or repeat.");
   both(m, "narrow", &narrow, "input"_a, "dim"_a, "start"_a, "length"_a,
        "A view of `length` elements from `start` along dim.");
   both(m, "select", &select, "input"_a, "dim"_a, "index"_a, "A view of one index along dim, which is dropped.");
   both(m, "diagonal", &diagonal, "input"_a, "offset"_a = 0, "dim1"_a = 0, "dim2"_a = 1,
        "A view of the diagonals over two dimensions, as the last dimension.");
-  plain_method(m, "unfold", &unfold, "self"_a, "dimension"_a, "size"_a, "step"_a);
+  plain_method(m, "unfold", &unfold, "self"_a, "dimension"_a, "size"_a, "step"_a,
+               "A view of all slices of `size` elements along a dimension, `step` apart; they are the last dimension.");
   both(
       m, "as_strided",
       [](const Tensor& x, const Shape& size, const Shape& stride, std::optional<int64_t> offset) {
@@ -187,11 +202,12 @@ void bind_parts(py::module_& m) {
     if (is_number(sizes)) return as_tuple(split(x, integer(sizes, "split"), dim));
     return as_tuple(split(x, integers(sizes, "split"), dim));
   };
-  m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0,
-        "Views of parts of one size (the last may be smaller), or of the given sizes, along dim.");
+  constexpr const char* split_doc =
+      "Views of parts of one size (the last may be smaller), or of the given sizes, along dim.";
+  m.def("split", split_any, "tensor"_a, "split_size_or_sections"_a, "dim"_a = 0, split_doc);
   m.def("split_with_sizes", split_any, "input"_a, "split_sizes"_a, "dim"_a = 0,
         "Views of parts of the given sizes along dim.");
-  plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0);
+  plain_method(m, "split", split_any, "self"_a, "split_size"_a, "dim"_a = 0, split_doc);
   const auto tensor_split_any = [](const Tensor& x, const py::object& sections, int64_t dim) {
     if (is_number(sections)) return as_tuple(tensor_split(x, integer(sections, "tensor_split"), dim));
     return as_tuple(tensor_split(x, integers(sections, "tensor_split"), dim));

@@ -53,30 +53,39 @@ SW_BINDINGS(tensor) {
         if (!dim) return self.attr("shape");
         return py::int_(self.cast<Tensor>().size(*dim));
       },
-      "self"_a, "dim"_a = py::none());
-  plain_method(m, "dim", [](const Tensor& t) { return t.dim(); });
-  plain_method(m, "ndimension", [](const Tensor& t) { return t.dim(); });
-  plain_method(m, "numel", [](const Tensor& t) { return t.numel(); });
-  plain_method(m, "nelement", [](const Tensor& t) { return t.numel(); });
-  plain_method(m, "element_size", [](const Tensor& t) { return size_of(t.dtype()); });
+      "self"_a, "dim"_a = py::none(), "The sizes of the dimensions, or the size of one.");
+  plain_method(m, "dim", [](const Tensor& t) { return t.dim(); }, "The number of dimensions.");
+  plain_method(m, "ndimension", [](const Tensor& t) { return t.dim(); }, "The number of dimensions.");
+  plain_method(m, "numel", [](const Tensor& t) { return t.numel(); }, "The number of elements.");
+  plain_method(m, "nelement", [](const Tensor& t) { return t.numel(); }, "The number of elements.");
+  plain_method(m, "element_size", [](const Tensor& t) { return size_of(t.dtype()); }, "Bytes per element.");
   plain_method(
       m, "stride",
       [](const Tensor& t, const std::optional<int64_t>& dim) -> py::object {
         if (dim) return py::int_(t.strides()[normalize_dim(*dim, t.dim(), "stride")]);
         return py::cast(t.strides());
       },
-      "self"_a, "dim"_a = py::none());
-  plain_method(m, "storage_offset", [](const Tensor& t) { return t.offset(); });
-  plain_method(m, "data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); });
-  plain_method(m, "is_floating_point", [](const Tensor& t) { return is_floating(t.dtype()); });
-  plain_method(m, "is_complex", [](const Tensor&) { return false; });
+      "self"_a, "dim"_a = py::none(),
+      "How many elements of memory lie between neighbours, for each dimension or for one.");
+  plain_method(
+      m, "storage_offset", [](const Tensor& t) { return t.offset(); },
+      "Where the first element stands in its memory, in elements.");
+  plain_method(
+      m, "data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); },
+      "The address of the first element.");
+  plain_method(
+      m, "is_floating_point", [](const Tensor& t) { return is_floating(t.dtype()); },
+      "True for float64, float32 and bfloat16.");
+  plain_method(m, "is_complex", [](const Tensor&) { return false; }, "False: no dtype is complex.");
   plain_method(m, "_is_contiguous", [](const Tensor& t) { return t.is_contiguous(); });
   plain_method(m, "_is_channels_last", [](const Tensor& t) { return t.is_channels_last(); });
   plain_method(
       m, "_shares_storage", [](const Tensor& a, const Tensor& b) { return a.storage() == b.storage(); }, "self"_a,
       "other"_a);
-  plain_method(m, "item", &item);
-  plain_method(m, "tolist", [](const Tensor& t) { return nested_list(t, 0, t.offset()); });
+  plain_method(m, "item", &item, "The value of a tensor with one element, as a Python number. ValueError for others.");
+  plain_method(
+      m, "tolist", [](const Tensor& t) { return nested_list(t, 0, t.offset()); },
+      "The values as nested lists of Python numbers; a 0-dim tensor gives a number.");
   plain_method(m, "__len__", &length);
   plain_method(m, "__bool__", &truth);
   plain_method(m, "__float__", [](const Tensor& t) { return py::float_(item(t)); });
@@ -108,7 +117,9 @@ SW_BINDINGS(tensor) {
                        " for size ", size);
         return t;
       },
-      "size"_a, "stride"_a, "dtype"_a = DType::Float32, "device"_a = Device{});
+      "size"_a, "stride"_a, "dtype"_a = DType::Float32, "device"_a = Device{},
+      "A tensor of the given sizes and strides (in elements) whose values are whatever the memory holds. ShapeError "
+      "unless there is a stride for each size, ValueError unless the strides are those of a dense layout.");
 }
 
 }  // namespace skipway::bindings

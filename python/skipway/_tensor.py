@@ -318,6 +318,11 @@ def _apply_(self: Tensor, f: Callable[[float], float]) -> Tensor:
     return self.copy_(creation.tensor(values, dtype=self.dtype).reshape(tuple(self.shape)))
 
 
+def _says(doc: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    method.__doc__ = doc
+    return method
+
+
 def _set_attributes() -> None:
     put: dict[str, Any] = {
         "__init__": _init, "__repr__": tensor_repr, "__str__": tensor_repr, "__format__": _format,
@@ -330,23 +335,24 @@ def _set_attributes() -> None:
         "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
         "apply_": _apply_,
         "grad_fn": property(lambda self: self._grad_fn(), doc="The op that made the tensor, or None."),
-        "is_cpu": property(lambda self: not self.is_cuda),
-        "is_sparse": property(lambda self: False),
-        "is_quantized": property(lambda self: False),
-        "is_mps": property(lambda self: False),
-        "layout": property(lambda self: strided),
-        "itemsize": property(lambda self: self.dtype.itemsize),
-        "nbytes": property(lambda self: self.numel() * self.dtype.itemsize),
-        "is_pinned": lambda self: False,
-        "is_same_size": lambda self, other: tuple(self.shape) == tuple(other.shape),
-        "pin_memory": lambda self, device=None: self,
-        "share_memory_": lambda self: self,
-        "get_device": lambda self: -1,
-        "is_shared": lambda self: False,
-        "is_signed": lambda self: self.dtype.is_signed,
-        "is_inference": lambda self: False,
+        "is_cpu": property(lambda self: not self.is_cuda, doc="Is the tensor in the CPU's memory?"),
+        "is_sparse": property(lambda self: False, doc="False: all tensors are dense."),
+        "is_quantized": property(lambda self: False, doc="False: there are no quantised dtypes."),
+        "is_mps": property(lambda self: False, doc="False: there is no MPS device."),
+        "layout": property(lambda self: strided, doc="`skipway.strided`, the only layout."),
+        "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
+        "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
+        "is_pinned": _says("False: there is no pinned memory.", lambda self: False),
+        "is_same_size": _says("Do the shapes agree?", lambda self, other: tuple(self.shape) == tuple(other.shape)),
+        "pin_memory": _says("The tensor itself.", lambda self, device=None: self),
+        "share_memory_": _says("The tensor itself: memory is not shared between processes.", lambda self: self),
+        "get_device": _says("-1, the index of the CPU.", lambda self: -1),
+        "is_shared": _says("False: memory is not shared between processes.", lambda self: False),
+        "is_signed": _says("False for bool and uint8.", lambda self: self.dtype.is_signed),
+        "is_inference": _says("False: inference mode makes ordinary tensors.", lambda self: False),
         "__cuda_array_interface__": property(_no_cuda_array),
-        "new": lambda self, *size: creation.empty(*(size or (0,)), dtype=self.dtype),
+        "new": _says("A tensor of this dtype and the given size, values undefined.",
+                     lambda self, *size: creation.empty(*(size or (0,)), dtype=self.dtype)),
         "new_full": _new_full,
     }  # fmt: skip
     for name, dtype in (

@@ -24,6 +24,8 @@ class Sampler(Generic[T_co]):
 
 
 class SequentialSampler(Sampler[int]):
+    """All indices in order."""
+
     def __init__(self, data_source: Any) -> None:
         self.data_source = data_source
 
@@ -51,6 +53,7 @@ class RandomSampler(Sampler[int]):
 
     @property
     def num_samples(self) -> int:
+        """How many indices one pass gives: the length of the data unless set."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
     def __iter__(self) -> Iterator[int]:

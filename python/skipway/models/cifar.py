@@ -1,4 +1,4 @@
-"""The residual networks for CIFAR of He et al. 2015, section 4.2: a 3x3 convolution, three stages of n blocks with 16,
+"""The residual networks for CIFAR of He et al. 2016, section 4.2: a 3x3 convolution, three stages of n blocks with 16,
 32 and 64 channels at full, half and quarter size, global average pooling and a linear layer: 6n + 2 layers with
 weights."""
 
@@ -13,7 +13,7 @@ from .resnet import BasicBlock, Norm
 
 
 class CifarResNet(nn.Module):
-    """A network of depth 6n + 2 for small images.
+    """A network of depth 6n + 2 for small images (He et al. 2016, section 4.2).
 
     Args:
         depth: 8, 14, 20, 26, 32, ...
@@ -88,33 +88,40 @@ class PadShortcut(nn.Module):
 
 
 def cifar_resnet(depth: int, **kwargs: Any) -> CifarResNet:
-    """The CIFAR network with ``depth`` = 6n + 2 layers."""
+    """The CIFAR network with ``depth`` = 6n + 2 layers (He et al. 2016, section 4.2); arguments of `CifarResNet`."""
     return CifarResNet(depth, **kwargs)
 
 
 def resnet8(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 8 layers, 1 block per stage (He et al. 2016, section 4.2); arguments of `CifarResNet`."""
     return CifarResNet(8, **kwargs)
 
 
 def resnet14(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 14 layers, 2 blocks per stage (He et al. 2016, section 4.2); arguments of `CifarResNet`."""
     return CifarResNet(14, **kwargs)
 
 
 def resnet20(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 20 layers, 3 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(20, **kwargs)
 
 
 def resnet32(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 32 layers, 5 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(32, **kwargs)
 
 
 def resnet44(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 44 layers, 7 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(44, **kwargs)
 
 
 def resnet56(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 56 layers, 9 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(56, **kwargs)
 
 
 def resnet110(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 110 layers, 18 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(110, **kwargs)

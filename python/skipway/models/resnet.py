@@ -1,4 +1,4 @@
-"""The residual networks of He et al. 2015 (https://arxiv.org/abs/1512.03385), with torchvision's parameter names,
+"""The residual networks of He et al. 2016 (https://arxiv.org/abs/1512.03385), with torchvision's parameter names,
 arguments and initial values, so that state dicts go both ways."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Norm = Callable[..., nn.Module]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; ``downsample`` fits the identity to their shape."""
+    """Two 3x3 convolutions (He et al. 2016, figure 5 left); ``downsample`` fits the identity to their shape."""
 
     expansion: int = 1
 
@@ -49,7 +49,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1; the stride is in the 3x3 convolution (ResNet 1.5), as in torchvision."""
+    """1x1, 3x3, 1x1 (He et al. 2016, figure 5 right); the stride is in the 3x3 convolution (ResNet 1.5)."""
 
     expansion: int = 4
 
@@ -172,32 +172,32 @@ def _resnet(name: str, block: Any, layers: list[int], weights: Any, kwargs: dict
 
 
 def resnet18(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-18: 11,689,512 parameters with 1000 classes."""
+    """ResNet-18 (He et al. 2016, table 1): 11,689,512 parameters with 1000 classes."""
     return _resnet("resnet18", BasicBlock, [2, 2, 2, 2], weights, kwargs)
 
 
 def resnet34(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-34: 21,797,672 parameters with 1000 classes."""
+    """ResNet-34 (He et al. 2016, table 1): 21,797,672 parameters with 1000 classes."""
     return _resnet("resnet34", BasicBlock, [3, 4, 6, 3], weights, kwargs)
 
 
 def resnet50(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-50: 25,557,032 parameters with 1000 classes."""
+    """ResNet-50 (He et al. 2016, table 1): 25,557,032 parameters with 1000 classes."""
     return _resnet("resnet50", Bottleneck, [3, 4, 6, 3], weights, kwargs)
 
 
 def resnet101(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-101: 44,549,160 parameters with 1000 classes."""
+    """ResNet-101 (He et al. 2016, table 1): 44,549,160 parameters with 1000 classes."""
     return _resnet("resnet101", Bottleneck, [3, 4, 23, 3], weights, kwargs)
 
 
 def resnet152(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-152: 60,192,808 parameters with 1000 classes."""
+    """ResNet-152 (He et al. 2016, table 1): 60,192,808 parameters with 1000 classes."""
     return _resnet("resnet152", Bottleneck, [3, 8, 36, 3], weights, kwargs)
 
 
 def resnext50_32x4d(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNeXt-50 32x4d (Xie et al. 2016)."""
+    """ResNeXt-50 32x4d (Xie et al. 2016, table 1)."""
     return _resnet("resnext50_32x4d", Bottleneck, [3, 4, 6, 3], weights, {"groups": 32, "width_per_group": 4, **kwargs})
 
 

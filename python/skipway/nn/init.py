@@ -1,4 +1,8 @@
-"""Ways to fill a weight before training. All work in place, outside of autograd, and return the tensor."""
+"""Ways to fill a weight before training. All work in place, outside of autograd, and return the tensor.
+
+Glorot and Bengio 2010 is "Understanding the difficulty of training deep feedforward neural networks", He et al. 2015
+"Delving deep into rectifiers", whose equation 10 is for relu and 15 for leaky_relu.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +74,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """N(mean, std^2) conditioned on [a, b], by the inverse of its distribution function."""
+    """N(mean, std^2) conditioned on [a, b], by the inverse of its distribution function (Devroye 1986, II.2)."""
 
     def cdf(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
@@ -129,13 +133,13 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    """U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16)."""
     bound = gain * math.sqrt(6.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 12)."""
     std = gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
     return normal_(tensor, 0.0, std, generator)
 
@@ -143,7 +147,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al. 2015); `a` is the slope of leaky_relu."""
+    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu."""
     if 0 in tensor.shape:
         return tensor
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
@@ -153,7 +157,7 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """N(0, std^2) with std = gain / sqrt(fan) (He et al. 2015); `a` is the slope of leaky_relu."""
+    """N(0, std^2) with std = gain / sqrt(fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu."""
     if 0 in tensor.shape:
         return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
@@ -176,7 +180,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
-    """N(0, std^2) with a fraction `sparsity` of each column set to 0; 2-D only."""
+    """N(0, std^2) with a fraction `sparsity` of each column set to 0; 2-D only (Martens 2010, section 5)."""
     if tensor.dim() != 2:
         raise ValueError(f"sparse_: expected a tensor of 2 dimensions, got {tuple(tensor.shape)}")
     rows, columns = tensor.shape

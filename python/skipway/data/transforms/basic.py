@@ -30,6 +30,8 @@ class Compose:
 
 
 class Lambda:
+    """Any function of an image."""
+
     def __init__(self, lambd: Callable) -> None:
         if not callable(lambd):
             raise TypeError(f"Lambda: expected a callable, got {type(lambd).__name__}")

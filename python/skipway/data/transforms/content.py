@@ -108,6 +108,8 @@ def _finish(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 class Grayscale:
+    """The luminance (ITU-R BT.601 weights), in 1 channel or 3 equal ones."""
+
     def __init__(self, num_output_channels: int = 1) -> None:
         if num_output_channels not in (1, 3):
             raise ValueError(f"Grayscale: num_output_channels must be 1 or 3, got {num_output_channels}")

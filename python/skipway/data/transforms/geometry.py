@@ -23,11 +23,15 @@ from ._image import (
 
 
 class InterpolationMode:
+    """What `Resize` takes as ``interpolation``."""
+
     NEAREST = "nearest"
     BILINEAR = "bilinear"
 
 
 class Pad:
+    """Adds a border: an int, (left/right, top/bottom) or (left, top, right, bottom) pixels."""
+
     def __init__(self, padding: int | Sequence[int], fill: float = 0, padding_mode: str = "constant") -> None:
         if padding_mode not in PAD_MODES:
             raise ValueError(f"Pad: padding_mode must be one of {list(PAD_MODES)}, got {padding_mode!r}")
@@ -70,6 +74,8 @@ class Resize:
 
 
 class CenterCrop:
+    """The middle part of ``size`` (height, width); smaller images are padded with 0."""
+
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = as_pair("CenterCrop", size)
 
@@ -145,6 +151,8 @@ class RandomCrop:
 
 
 class RandomHorizontalFlip:
+    """Left and right swapped with probability ``p``."""
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
 
@@ -156,6 +164,8 @@ class RandomHorizontalFlip:
 
 
 class RandomVerticalFlip:
+    """Top and bottom swapped with probability ``p``."""
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
 

@@ -84,7 +84,7 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
 def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """Leaky ReLU with slopes from U(lower, upper), drawn per element, in training; their mean otherwise."""
+    """Leaky ReLU with slopes from U(lower, upper), one per element, in training, their mean else (Xu et al. 2015)."""
     if training:
         slope = creation.rand(tuple(input.shape), dtype=input.dtype, device=input.device) * (upper - lower) + lower
         result = _core.where(input >= 0, input, input * slope)

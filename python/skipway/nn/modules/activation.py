@@ -37,7 +37,7 @@ __all__ = [
 
 
 class SiLU(_Inplace):
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x) (Elfwing et al. 2018), also called swish (Ramachandran et al. 2017)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, inplace=self.inplace)
@@ -51,7 +51,7 @@ class Mish(_Inplace):
 
 
 class Hardswish(_Inplace):
-    """x * relu6(x + 3) / 6 (Howard et al. 2019)."""
+    """x * relu6(x + 3) / 6 (Howard et al. 2019, section 5.2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardswish(input, self.inplace)
@@ -61,7 +61,7 @@ class Hardswish(_Inplace):
 
 
 class Hardsigmoid(_Inplace):
-    """relu6(x + 3) / 6."""
+    """relu6(x + 3) / 6, the gate of hardswish (Howard et al. 2019, section 5.2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input, self.inplace)
@@ -85,7 +85,7 @@ class Tanh(Module):
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|) (Glorot and Bengio 2010)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
@@ -120,7 +120,7 @@ class GELU(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(beta * x)) / beta; the identity where beta * x > threshold."""
+    """log(1 + exp(beta * x)) / beta (Dugas et al. 2001); the identity where beta * x > threshold."""
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -144,21 +144,21 @@ class _Lambd(Module):
 
 
 class Hardshrink(_Lambd):
-    """x where |x| > lambd, 0 elsewhere."""
+    """x where |x| > lambd, 0 elsewhere: hard thresholding (Donoho and Johnstone 1994)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardshrink(input, self.lambd)
 
 
 class Softshrink(_Lambd):
-    """x moved towards 0 by lambd."""
+    """x moved towards 0 by lambd: soft thresholding (Donoho and Johnstone 1994)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softshrink(input, self.lambd)
 
 
 class GLU(Module):
-    """a * sigmoid(b), where a and b are the halves of the input along `dim` (Dauphin et al. 2017)."""
+    """a * sigmoid(b), where a and b are the halves of the input along `dim` (Dauphin et al. 2017, equation 1)."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()

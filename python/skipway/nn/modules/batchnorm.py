@@ -169,21 +169,21 @@ class _BatchNorm(_NormBase):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L) input."""
+    """Batch normalization of (N, C) or (N, C, L) input (Ioffe and Szegedy 2015, algorithm 1)."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         _expect_dims(self, input, 2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalization of (N, C, H, W) input."""
+    """Batch normalization of (N, C, H, W) input (Ioffe and Szegedy 2015, algorithm 1)."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         _expect_dims(self, input, 4)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalization of (N, C, D, H, W) input."""
+    """Batch normalization of (N, C, D, H, W) input (Ioffe and Szegedy 2015, algorithm 1)."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         _expect_dims(self, input, 5)

@@ -8,7 +8,7 @@ from .module import Module
 
 
 class ChannelShuffle(Module):
-    """Interleaves the channels of `groups` groups: channel (g, c) moves to (c, g)."""
+    """Interleaves the channels of `groups` groups: channel (g, c) moves to (c, g) (Zhang et al. 2018, figure 1)."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()

@@ -239,12 +239,15 @@ class ModuleDict(Module):
         return self._modules.pop(key)
 
     def keys(self) -> Iterable[str]:
+        """The names, in the order of insertion."""
         return self._modules.keys()
 
     def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, member) pairs."""
         return self._modules.items()
 
     def values(self) -> Iterable[Any]:
+        """The members."""
         return self._modules.values()
 
     def update(self, modules: Any) -> None:
@@ -347,12 +350,15 @@ class ParameterDict(Module):
         return key in self._keys
 
     def keys(self) -> Iterable[str]:
+        """The names, in the order of insertion."""
         return self._keys.keys()
 
     def values(self) -> Iterable[Any]:
+        """The members."""
         return [self[k] for k in self._keys]
 
     def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, member) pairs."""
         return [(k, self[k]) for k in self._keys]
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -257,21 +257,21 @@ class _ConvTranspose(_ConvTransposeNd):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """The gradient of `Conv1d` with respect to its input, as a layer."""
+    """The gradient of `Conv1d` with respect to its input, as a layer (Zeiler et al. 2010)."""
 
     _dims = 1
     _function = staticmethod(F.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """The gradient of `Conv2d` with respect to its input, as a layer."""
+    """The gradient of `Conv2d` with respect to its input, as a layer (Zeiler et al. 2010)."""
 
     _dims = 2
     _function = staticmethod(F.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """The gradient of `Conv3d` with respect to its input, as a layer."""
+    """The gradient of `Conv3d` with respect to its input, as a layer (Zeiler et al. 2010)."""
 
     _dims = 3
     _function = staticmethod(F.conv_transpose3d)

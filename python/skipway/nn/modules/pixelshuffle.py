@@ -8,7 +8,7 @@ from .module import Module
 
 
 class PixelShuffle(Module):
-    """(..., C * r^2, H, W) -> (..., C, H * r, W * r)."""
+    """(..., C * r^2, H, W) -> (..., C, H * r, W * r) (Shi et al. 2016, equation 4)."""
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()

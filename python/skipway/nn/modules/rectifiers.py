@@ -30,7 +30,7 @@ class _Inplace(Module):
 
 
 class ReLU(_Inplace):
-    """max(x, 0)."""
+    """max(x, 0) (Nair and Hinton 2010)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input, inplace=self.inplace)
@@ -62,7 +62,7 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6) (Krizhevsky 2010, "Convolutional deep belief networks on CIFAR-10")."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -75,7 +75,7 @@ class ReLU6(Hardtanh):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, negative_slope * x elsewhere."""
+    """x where x > 0, negative_slope * x elsewhere (Maas et al. 2013)."""
 
     def __init__(self, negative_slope: float = 1e-2, inplace: bool = False) -> None:
         super().__init__()
@@ -116,14 +116,14 @@ class CELU(_Alpha):
 
 
 class SELU(_Inplace):
-    """scale * (x if x > 0 else alpha * (exp(x) - 1)), self-normalizing (Klambauer et al. 2017)."""
+    """scale * (x if x > 0 else alpha * (exp(x) - 1)), self-normalizing (Klambauer et al. 2017, equation 2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input, self.inplace)
 
 
 class PReLU(Module):
-    """x where x > 0, weight * x elsewhere; one learned weight, or one per channel (He et al. 2015)."""
+    """x where x > 0, weight * x elsewhere; one learned weight, or one per channel (He et al. 2015, equation 1)."""
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()

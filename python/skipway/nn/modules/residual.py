@@ -10,7 +10,7 @@ from .module import Module
 
 
 class Residual(Module):
-    """activation(shortcut(x) + body(x)), the sum and the activation in one op.
+    """activation(shortcut(x) + body(x)), the sum and the activation in one op (He et al. 2016, equations 1 and 2).
 
     Args:
         body: the branch.
