@@ -39,6 +39,7 @@ def test_containers():
     named = nn.ParameterDict({"x": sw.zeros(2)})
     named["y"] = nn.Parameter(sw.ones(1))
     assert sorted(k for k, _ in named.named_parameters()) == ["x", "y"] and named["x"].requires_grad
+    assert named.get("y") is named["y"] and named.get("z") is None and named.get("z", 1) == 1
 
 
 def test_lazy_modules():

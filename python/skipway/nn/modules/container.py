@@ -363,7 +363,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default`."""
-        return self.get(key, default)
+        return self[key] if key in self else default
 
     def pop(self, key: str) -> Any:
         """Removes and returns one."""
