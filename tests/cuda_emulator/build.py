@@ -1,0 +1,166 @@
+"""Builds the CUDA sources with a host compiler against the emulator, once, and again for what changed.
+
+    library()                     the project's kernels and backend: build/cuda_emulator/checked/_cuda_emulated.so
+    library(checked=False)        the same without instrumentation: fast, and blind to most faults
+    library({"csrc/ops/softmax_cuda.cu": ["SW_BUG_NO_BARRIER"]})      with one source compiled differently
+    self_test_library()           the emulator with the small kernels of self_test/
+
+The compiler is $CXX, or else g++; nothing else is needed. Run as a program, it prints the library's path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+BUILD = Path(os.environ.get("SKIPWAY_EMULATOR_BUILD", ROOT / "build" / "cuda_emulator"))
+
+COMMON = [
+    *("-std=gnu++20", "-g1", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall", "-Wextra"),
+    *("-Wno-psabi", "-Wno-attributes", "-Wno-unknown-pragmas", "-ffp-contract=off"),
+    *("-DSW_CUDA_EMULATED", "-DSW_CUDA_MODULE", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests'}"),
+]
+# Kernels: every access calls a hook of the emulator; no sanitizer's library is linked.
+CHECKED = [
+    *("-O1", "-fsanitize=thread", "-fsanitize=bounds,alignment,integer-divide-by-zero,shift"),
+    *("--param", "tsan-instrument-func-entry-exit=0", "-fno-optimize-sibling-calls"),
+]
+UNCHECKED = ["-O2", "-fno-optimize-sibling-calls"]
+HOST = ["-O2"]
+LINK = ["-shared", "-Wl,--wrap=memcpy,--wrap=memmove,--wrap=memset", "-Wl,-z,defs", "-ldl", "-pthread"]
+
+
+class BuildError(RuntimeError):
+    """The compiler's command and its output."""
+
+
+def compiler() -> list[str]:
+    command = shlex.split(os.environ.get("CXX", "g++"))
+    if shutil.which(command[0]) is None:
+        raise BuildError(f"the emulated CUDA kernels need a C++ compiler: {command[0]} is not installed (set CXX)")
+    return command
+
+
+def run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def dependencies(depfile: Path) -> list[Path]:
+    text = depfile.read_text().replace("\\\n", " ")
+    return [Path(p.replace("\0", " ")) for p in text.partition(":")[2].replace("\\ ", "\0").split()]
+
+
+def up_to_date(target: Path, command: Sequence[str], inputs: Sequence[Path]) -> bool:
+    """Was target made by this command, after the last change of its inputs?"""
+    made_by = target.with_suffix(target.suffix + ".command")
+    if not target.exists() or not made_by.exists() or made_by.read_text() != shlex.join(command):
+        return False
+    made = target.stat().st_mtime_ns
+    return all(p.exists() and p.stat().st_mtime_ns < made for p in inputs)
+
+
+def make(target: Path, command: Sequence[str]) -> None:
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    run([*command, "-o", str(temporary)])
+    temporary.replace(target)
+    target.with_suffix(target.suffix + ".command").write_text(shlex.join(command))
+
+
+def compile_source(source: Path, flags: Sequence[str], folder: Path) -> Path:
+    key = hashlib.sha256(shlex.join([*compiler(), *flags, str(source)]).encode()).hexdigest()[:12]
+    target = folder / f"{source.stem}.{key}.o"
+    depfile = target.with_suffix(".d")
+    command = [*compiler(), *flags, "-MD", "-MF", str(depfile), "-x", "c++", "-c", str(source)]
+    if not depfile.exists() or not up_to_date(target, command, dependencies(depfile)):
+        make(target, command)
+    return target
+
+
+def link(objects: Sequence[Path], target: Path) -> Path:
+    command = [*compiler(), *map(str, objects), *LINK]
+    if not up_to_date(target, command, objects):
+        make(target, command)
+    return target
+
+
+def build(sources: Mapping[Path, Sequence[str]], target: Path) -> Path:
+    """Sources with their flags to the shared library target."""
+    with locked(target.parent):
+        folder = target.parent / "objects"
+        folder.mkdir(exist_ok=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda item: compile_source(item[0], item[1], folder), sources.items()))
+        return link(objects, target)
+
+
+def emulator_sources() -> dict[Path, list[str]]:
+    return {source: [*COMMON, *HOST] for source in sorted((HERE / "emulator").glob("*.cpp"))}
+
+
+def project_sources() -> list[Path]:
+    patterns = ("ops/*_cuda.cu", "kernels/*_cuda.cu", "kernels/cuda/*.cu")
+    return [source for pattern in patterns for source in sorted((ROOT / "csrc").glob(pattern))]
+
+
+def library(defines: Mapping[str, Sequence[str]] | None = None, checked: bool = True) -> Path:
+    """The project's CUDA library on the emulator.
+
+    Args:
+        defines: macros for single sources, named relative to the repository's root (for seeded bugs).
+        checked: instrument every memory access.
+    """
+    defines = defines or {}
+    kernel_flags = CHECKED if checked else UNCHECKED
+    sources: dict[Path, Sequence[str]] = {}
+    for source in project_sources():
+        extra = defines.get(str(source.relative_to(ROOT)), ())
+        sources[source] = [*COMMON, *kernel_flags, *(f"-D{d}" for d in extra)]
+    unknown = set(defines) - {str(s.relative_to(ROOT)) for s in sources}
+    if unknown:
+        raise ValueError(f"no such CUDA source: {', '.join(sorted(unknown))}")
+    # The backend, and what of the core it and the kernels call, are host code.
+    for source in [
+        *sorted((ROOT / "csrc" / "cuda").glob("*.cu")),
+        ROOT / "csrc/core/dtype.cpp",
+        ROOT / "csrc/core/shape.cpp",
+    ]:
+        sources[source] = [*COMMON, *HOST]
+    sources |= emulator_sources()
+    name = "_cuda_emulated"
+    if defines:
+        name += "." + hashlib.sha256(repr(sorted(defines.items())).encode()).hexdigest()[:8]
+    return build(sources, BUILD / ("checked" if checked else "fast") / f"{name}.so")
+
+
+def self_test_library(checked: bool = True) -> Path:
+    sources = emulator_sources()
+    for source in sorted((HERE / "self_test").glob("*.cu")):
+        sources[source] = [*COMMON, *(CHECKED if checked else UNCHECKED)]
+    return build(sources, BUILD / ("checked" if checked else "fast") / "self_test.so")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unchecked", action="store_true", help="without instrumentation")
+    print(library(checked=not parser.parse_args().unchecked))
