@@ -330,10 +330,10 @@ def test_bad_input_of_losses_and_embedding():
         (lambda: nn.Embedding(3, 2, padding_idx=3), "padding_idx within 3 embeddings, got 3"),
         (lambda: nn.Hardtanh(1, 0), "min_val < max_val"),
         (lambda: nn.MultiheadAttention(5, 2), "divisible by num_heads, got 5 and 2"),
-        (lambda: nn.LSTM(3, 0), "must be greater than zero"),
+        (lambda: nn.LSTM(3, 0), "expected hidden_size to be at least 1, got 0"),
         (lambda: nn.RNN(3, 2, nonlinearity="sin"), "got 'sin'"),
         (lambda: nn.MultiMarginLoss(p=3), "expected p to be 1 or 2, got 3"),
-        (lambda: nn.Bilinear(0, 1, 1), "in1_features must be > 0"),
+        (lambda: nn.Bilinear(0, 1, 1), "expected in1_features to be at least 1, got 0"),
     ],
 )
 def test_bad_options(make, message):

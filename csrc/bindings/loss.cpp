@@ -12,13 +12,17 @@ using Name = std::string;
 
 // A loss of input and target alone, with the tail of arguments that all share.
 template <Tensor (*loss)(const Tensor&, const Tensor&, Reduction)>
-Tensor plain(const Tensor& input, const Tensor& target, Flag size_average, Flag reduce, const Name& reduction) {
-  return loss(input, target, parse_reduction("loss", reduction, size_average, reduce));
+auto plain(const char* op) {
+  return [op](const Tensor& input, const Tensor& target, Flag size_average, Flag reduce, const Name& reduction) {
+    return loss(input, target, parse_reduction(op, reduction, size_average, reduce));
+  };
 }
 template <Tensor (*loss)(const Tensor&, const Tensor&, Reduction, const Tensor&)>
-Tensor weighted(const Tensor& input, const Tensor& target, Flag size_average, Flag reduce, const Name& reduction,
-                const Tensor& weight) {
-  return loss(input, target, parse_reduction("loss", reduction, size_average, reduce), weight);
+auto weighted(const char* op) {
+  return [op](const Tensor& input, const Tensor& target, Flag size_average, Flag reduce, const Name& reduction,
+              const Tensor& weight) {
+    return loss(input, target, parse_reduction(op, reduction, size_average, reduce), weight);
+  };
 }
 
 std::string kl_reduction(Flag size_average, Flag reduce, const Name& reduction) {
@@ -92,11 +96,11 @@ void bind_probability_losses(py::module_& m) {
 
 void bind_regression_losses(py::module_& m) {
   function(
-      m, "mse_loss", &weighted<&mse_loss>, "input"_a, "target"_a, "size_average"_a = py::none(),
+      m, "mse_loss", weighted<&mse_loss>("mse_loss"), "input"_a, "target"_a, "size_average"_a = py::none(),
       "reduce"_a = py::none(), "reduction"_a = "mean", "weight"_a = py::none(),
       "(input - target)^2. Shapes must be equal (ShapeError): nothing is broadcast. A weighted mean divides by the\n"
       "weights' sum.");
-  function(m, "l1_loss", &weighted<&l1_loss>, "input"_a, "target"_a, "size_average"_a = py::none(),
+  function(m, "l1_loss", weighted<&l1_loss>("l1_loss"), "input"_a, "target"_a, "size_average"_a = py::none(),
            "reduce"_a = py::none(), "reduction"_a = "mean", "weight"_a = py::none(),
            "|input - target|. Shapes must be equal. A weighted mean divides by the weights' sum.");
   function(
@@ -114,8 +118,9 @@ void bind_regression_losses(py::module_& m) {
       },
       "input"_a, "target"_a, "reduction"_a = "mean", "delta"_a = 1.0, "weight"_a = py::none(),
       "d^2 / 2 where |d| <= delta, else delta * (|d| - delta / 2); d = input - target.");
-  function(m, "soft_margin_loss", &plain<&soft_margin_loss>, "input"_a, "target"_a, "size_average"_a = py::none(),
-           "reduce"_a = py::none(), "reduction"_a = "mean", "log(1 + exp(-target * input)), target in {-1, 1}.");
+  function(m, "soft_margin_loss", plain<&soft_margin_loss>("soft_margin_loss"), "input"_a, "target"_a,
+           "size_average"_a = py::none(), "reduce"_a = py::none(), "reduction"_a = "mean",
+           "log(1 + exp(-target * input)), target in {-1, 1}.");
   function(
       m, "hinge_embedding_loss",
       [](const Tensor& input, const Tensor& target, double margin, Flag size_average, Flag reduce,

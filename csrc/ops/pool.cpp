@@ -193,6 +193,9 @@ Shape unpooled_size(const Frame& f, const Tensor& x, const PoolGeometry& g, cons
     size.push_back(output_size.empty() ? least : output_size[output_size.size() - f.dims + d]);
     SW_CHECK_VALUE(size.back() > 0 && size.back() < kMaxSetting, f.op, ": expected an output size of at least 1, got ",
                    size.back());
+    SW_CHECK_VALUE(size.back() > least - stride[d] && size.back() < least + stride[d], f.op,
+                   ": expected output_size from ", least - stride[d] + 1, " to ", least + stride[d] - 1,
+                   " in dimension ", d - f.dims, ", got ", size.back());
   }
   return size;
 }

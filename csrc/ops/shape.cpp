@@ -132,8 +132,8 @@ Tensor unflatten(const Tensor& x, int64_t dim, const Shape& sizes) {
     if (sizes[i] == -1 && unknown < 0) {
       unknown = i;
     } else {
-      SW_CHECK_SHAPE(sizes[i] >= 0 && !__builtin_mul_overflow(known, sizes[i], &known), "unflatten: sizes ", sizes,
-                     " are invalid");
+      SW_CHECK_SHAPE(sizes[i] >= 0 && !__builtin_mul_overflow(known, sizes[i], &known),
+                     "unflatten: expected sizes of at least 0, of which one may be -1, got ", sizes);
     }
   }
   if (unknown >= 0 && known > 0) full[unknown] = x.shape()[d] / known;

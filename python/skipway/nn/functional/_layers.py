@@ -6,6 +6,7 @@ Most are functions of the core, which documents them: `help(F.batch_norm)`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from ... import _core
@@ -14,6 +15,7 @@ from ..._amp_state import narrow_inputs
 from ..._core import Tensor
 from ..._precision import rounded_once
 from ...autograd import no_grad
+from ._checks import broadcast, expect_broadcast, shapes_of
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear",
@@ -84,11 +86,15 @@ def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any, return_ind
 @rounded_once
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_k = x1^T A_k x2 + b_k; weight is (out, in1, in2)."""
-    if weight.dim() != 3 or input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
+    last = tuple(input1.shape[-1:]) + tuple(input2.shape[-1:])
+    if weight.dim() != 3 or last != tuple(weight.shape[1:]):
         raise _core.ShapeError(
             f"bilinear: expected inputs with last dimensions {tuple(weight.shape[1:])}, got {tuple(input1.shape)} "
             f"and {tuple(input2.shape)}"
         )
+    if not broadcast(input1.shape[:-1], input2.shape[:-1]):
+        got = shapes_of({"input1": input1, "input2": input2})
+        raise _core.ShapeError(f"bilinear: expected inputs alike but for the last dimension, got {got}")
     out, in1, in2 = weight.shape
     mixed = linear(input1, weight.permute(0, 2, 1).reshape(out * in2, in1)).reshape(*input1.shape[:-1], out, in2)
     result = (mixed * input2.unsqueeze(-2)).sum(-1)
@@ -134,37 +140,33 @@ def max_pool3d_with_indices(
     return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-def _pair(x: Any) -> tuple[int, int]:
-    return (x, x) if isinstance(x, int) else (x[0], x[-1])
-
-
-def _finish_lp(mean: Tensor, norm_type: float, count: int) -> Tensor:
-    total = mean * count
+def _lp_pool(
+    op: str, pool: Any, dims: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool
+) -> Tensor:
+    if norm_type == 0:
+        raise ValueError(f"{op}: expected a norm_type other than 0, got {norm_type}")
+    window = tuple(kernel_size) if isinstance(kernel_size, Iterable) else (kernel_size,)
+    count = math.prod(window) if len(window) == dims else window[0] ** dims
+    total = pool(input.pow(norm_type), kernel_size, stride, 0, ceil_mode) * count
     return (_core.sign(total) * _core.relu(_core.abs(total))).pow(1.0 / norm_type)
 
 
 @rounded_once
 def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, L) input."""
-    count = kernel_size if isinstance(kernel_size, int) else kernel_size[0]
-    mean = avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    return _finish_lp(mean, norm_type, count)
+    return _lp_pool("lp_pool1d", avg_pool1d, 1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @rounded_once
 def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, H, W) input."""
-    height, width = _pair(kernel_size)
-    mean = avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    return _finish_lp(mean, norm_type, height * width)
+    return _lp_pool("lp_pool2d", avg_pool2d, 2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @rounded_once
 def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """sum(x^p)^(1/p) over windows of (N, C, D, H, W) input."""
-    count = kernel_size**3 if isinstance(kernel_size, int) else math.prod(kernel_size)
-    mean = avg_pool3d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    return _finish_lp(mean, norm_type, count)
+    return _lp_pool("lp_pool3d", avg_pool3d, 3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @rounded_once
@@ -186,6 +188,8 @@ def embedding(
     if scale_grad_by_freq:
         raise ValueError("embedding: scale_grad_by_freq is not supported")
     if max_norm is not None:
+        if input.dtype.is_floating_point:
+            raise TypeError(f"embedding: expected index to be of an integer dtype, got {input.dtype}")
         with no_grad():
             norms = weight.norm(norm_type, 1, keepdim=True)
             used = creation.zeros(weight.shape[0], dtype=_core.bool)
@@ -200,6 +204,7 @@ def embedding(
 @rounded_once
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(||x1||, eps) max(||x2||, eps)) along `dim`."""
+    expect_broadcast("cosine_similarity", x1=x1, x2=x2)
     n1 = x1.norm(2, dim, keepdim=True).clamp(min=eps)
     n2 = x2.norm(2, dim, keepdim=True).clamp(min=eps)
     return ((x1 / n1) * (x2 / n2)).sum(dim)
@@ -208,6 +213,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 @rounded_once
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """||x1 - x2 + eps||_p over the last dimension."""
+    expect_broadcast("pairwise_distance", x1=x1, x2=x2)
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 

@@ -13,6 +13,7 @@ from ... import _creation as creation
 from ..._amp_state import widen_inputs
 from ..._core import Tensor
 from ..._precision import rounded_once
+from ._checks import broadcast, expect_broadcast, expect_classes, expect_same_dims, shapes_of
 from ._layers import pairwise_distance
 
 __all__ = [
@@ -65,8 +66,9 @@ def gaussian_nll_loss(
         var = creation.full_like(input, var)
     if var.dim() == input.dim() - 1:
         var = var.unsqueeze(-1)
+    expect_broadcast("gaussian_nll_loss", input=input, target=target, var=var)
     if bool((var < 0).any()):
-        raise ValueError("gaussian_nll_loss: var has negative elements")
+        raise ValueError(f"gaussian_nll_loss: expected var of at least 0, got {var.min().item()}")
     var = var + (var.detach().clamp(min=eps) - var.detach())
     loss = 0.5 * (var.log() + (input - target) ** 2 / var)
     if full:
@@ -84,6 +86,7 @@ def multilabel_soft_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The mean over classes of the binary cross entropy of logits."""
+    expect_broadcast("multilabel_soft_margin_loss", input=input, target=target)
     loss = -(target * _core.logsigmoid(input) + (1 - target) * _core.logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
@@ -101,6 +104,7 @@ def margin_ranking_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, -target * (input1 - input2) + margin)."""
+    expect_same_dims("margin_ranking_loss", input1=input1, input2=input2, target=target)
     loss = (-target * (input1 - input2) + margin).clamp(min=0)
     return _reduce("margin_ranking_loss", loss, _reduction(reduction, size_average, reduce))
 
@@ -116,12 +120,16 @@ def cosine_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """1 - cos(x1, x2) where target is 1, max(0, cos(x1, x2) - margin) where it is -1."""
-    eps = 1e-12
+    name, eps = "cosine_embedding_loss", 1e-12
+    expect_same_dims(name, input1=input1, input2=input2)
     norms = ((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)
     cos = (input1 * input2).sum(-1) / norms.sqrt()
+    if cos.dim() > 1 or target.dim() != cos.dim() or not broadcast(cos.shape, target.shape):
+        got = shapes_of({"input1": input1, "input2": input2, "target": target})
+        raise _core.ShapeError(f"{name}: expected (N, D) inputs and (N,) target, or (D,) and (), got {got}")
     zero = creation.zeros_like(cos)
     loss = _core.where(target == 1, 1 - cos, zero) + _core.where(target == -1, (cos - margin).clamp(min=0), zero)
-    return _reduce("cosine_embedding_loss", loss, _reduction(reduction, size_average, reduce))
+    return _reduce(name, loss, _reduction(reduction, size_average, reduce))
 
 
 @rounded_once
@@ -137,6 +145,12 @@ def multi_margin_loss(
 ) -> Tensor:
     """sum over the other classes i of max(0, margin - x[target] + x[i])^p / C."""
     rows, at = (input.unsqueeze(0), target.reshape(1)) if input.dim() == 1 else (input, target)
+    if rows.dim() != 2 or tuple(at.shape) != (rows.shape[0],):
+        raise _core.ShapeError(
+            "multi_margin_loss: expected (N, C) input and (N,) target, got "
+            + shapes_of({"input": input, "target": target})
+        )
+    expect_classes("multi_margin_loss", at, 0, rows.shape[1])
     column = at.unsqueeze(1)
     gap = (margin - rows.gather(1, column) + rows).clamp(min=0)
     gap = gap if p == 1 else gap * gap
@@ -186,6 +200,7 @@ def triplet_margin_with_distance_loss(
 ) -> Tensor:
     """`triplet_margin_loss` with a distance of one's own."""
     distance = pairwise_distance if distance_function is None else distance_function
+    expect_same_dims("triplet_margin_loss", anchor=anchor, positive=positive, negative=negative)
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = _core.minimum(far, distance(positive, negative))
@@ -202,6 +217,12 @@ def multilabel_margin_loss(
 ) -> Tensor:
     """sum over targets y and other classes i of max(0, 1 - (x[y] - x[i])) / C; a target of -1 ends the list."""
     rows, labels = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
+    if rows.dim() != 2 or rows.shape != labels.shape:
+        raise _core.ShapeError(
+            "multilabel_margin_loss: expected (N, C) or (C,) input and a target of its shape, got "
+            + shapes_of({"input": input, "target": target})
+        )
+    expect_classes("multilabel_margin_loss", labels, -1, rows.shape[1])
     listed = ((labels < 0).long().cumsum(1) == 0).to(rows.dtype)
     safe = labels.clamp(min=0)
     is_target = creation.zeros_like(rows.detach()).scatter_add(1, safe, listed).clamp(max=1.0)

@@ -8,6 +8,7 @@ from ... import _core
 from ... import _creation as creation
 from ..._core import Tensor
 from ..._precision import rounded_once
+from ._checks import pair
 
 __all__ = [
     "pad", "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "pixel_shuffle", "pixel_unshuffle",
@@ -39,7 +40,9 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C * r^2, H, W) -> (..., C, H * r, W * r) (Shi et al. 2016)."""
     r = upscale_factor
-    if input.dim() < 3 or r < 1 or input.shape[-3] % (r * r) != 0:
+    if r < 1:
+        raise ValueError(f"pixel_shuffle: expected upscale_factor to be at least 1, got {r}")
+    if input.dim() < 3 or input.shape[-3] % (r * r) != 0:
         raise _core.ShapeError(
             f"pixel_shuffle: expected channels divisible by upscale_factor^2 = {r * r}, got {tuple(input.shape)}"
         )
@@ -51,7 +54,9 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H * r, W * r) -> (..., C * r^2, H, W)."""
     r = downscale_factor
-    if input.dim() < 3 or r < 1 or input.shape[-1] % r != 0 or input.shape[-2] % r != 0:
+    if r < 1:
+        raise ValueError(f"pixel_unshuffle: expected downscale_factor to be at least 1, got {r}")
+    if input.dim() < 3 or input.shape[-1] % r != 0 or input.shape[-2] % r != 0:
         raise _core.ShapeError(
             f"pixel_unshuffle: expected height and width divisible by downscale_factor {r}, got {tuple(input.shape)}"
         )
@@ -62,7 +67,9 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Interleaves the channels of `groups` groups (Zhang et al. 2018)."""
-    if input.dim() < 3 or groups < 1 or input.shape[1] % groups != 0:
+    if groups < 1:
+        raise ValueError(f"channel_shuffle: expected groups to be at least 1, got {groups}")
+    if input.dim() < 3 or input.shape[1] % groups != 0:
         raise _core.ShapeError(
             f"channel_shuffle: expected channels divisible by groups {groups}, got {tuple(input.shape)}"
         )
@@ -70,13 +77,21 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
 
 
-def _pair(x: Any) -> tuple[int, int]:
-    return (x, x) if isinstance(x, int) else (x[0], x[-1])
+def _windows(op: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[tuple[int, int], ...]:
+    wanted = (
+        (kernel_size, "kernel_size", 1),
+        (dilation, "dilation", 1),
+        (padding, "padding", 0),
+        (stride, "stride", 1),
+    )
+    return tuple(pair(op, argument, value, least) for value, argument, least in wanted)
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """Windows as columns: (N, C, H, W) -> (N, C * kernel height * kernel width, number of windows)."""
-    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
+    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = _windows("unfold", kernel_size, dilation, padding, stride)
+    if input.dim() not in (3, 4):
+        raise _core.ShapeError(f"unfold: expected (N, C, H, W) or (C, H, W) input, got {tuple(input.shape)}")
     batched = input.dim() == 4
     x = _core.pad(input if batched else input.unsqueeze(0), (pw, pw, ph, ph), "constant", 0.0)
     n, c, h, w = x.shape
@@ -97,11 +112,17 @@ def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
     """The adjoint of `unfold`: sums columns (N, C * kernel, windows) into an image (N, C, *output_size)."""
-    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
-    height, width = _pair(output_size)
+    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = _windows("fold", kernel_size, dilation, padding, stride)
+    height, width = pair("fold", "output_size", output_size, 1)
+    if input.dim() not in (2, 3):
+        raise _core.ShapeError(
+            f"fold: expected (N, C * kernel, windows) input of 2 or 3 dimensions, got {tuple(input.shape)}"
+        )
     columns = input if input.dim() == 3 else input.unsqueeze(0)
     rows_out = (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1
     columns_out = (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    if rows_out < 1 or columns_out < 1:
+        raise _core.ShapeError(f"fold: a kernel of {(kh, kw)} does not fit into output_size {(height, width)}")
     n, ck, windows = columns.shape
     if ck % (kh * kw) != 0 or windows != rows_out * columns_out:
         raise _core.ShapeError(

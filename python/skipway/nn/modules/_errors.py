@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import _core
+from ..._core import Tensor
+from .. import functional
 
 if TYPE_CHECKING:
     from .module import Module
@@ -24,10 +28,11 @@ class _Where:
 
 
 def _is_op(name: str) -> bool:
-    return name.isidentifier() and (hasattr(_core, name) or hasattr(_core.Tensor, name) or name in _EXTRA_OPS)
+    return name.isidentifier() and (name in _EXTRA_OPS or any(hasattr(home, name) for home in _HOMES_OF_OPS))
 
 
-_EXTRA_OPS = {"batch_norm", "bilinear", "interpolate"}
+_HOMES_OF_OPS = (_core, Tensor, functional)
+_EXTRA_OPS = {"index", "lstm", "gru", "rnn_tanh", "rnn_relu"}
 
 
 def _start(error: Exception, module: Module) -> _Where | None:
@@ -35,6 +40,8 @@ def _start(error: Exception, module: Module) -> _Where | None:
     op, colon, rest = message.partition(": ")
     if isinstance(error, _ALWAYS):
         return _Where(rest if colon and op.isidentifier() else message, module)
+    if isinstance(error, NotImplementedError) and message.startswith("Module ["):
+        return _Where(message, module)
     if type(error) not in _IF_FROM_AN_OP:
         return None
     if colon and _is_op(op):
@@ -44,14 +51,44 @@ def _start(error: Exception, module: Module) -> _Where | None:
     return None
 
 
+def _is_own(forward: Any) -> bool:
+    return (getattr(forward, "__module__", None) or "").startswith("skipway.nn.modules.")
+
+
+def _bad_call(error: Exception, module: Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """What is wrong with the arguments of a layer of this package: their number, names, or what is no tensor."""
+    forward = module.forward
+    if not isinstance(error, (*_ALWAYS, *_IF_FROM_AN_OP, AttributeError)) or not _is_own(forward):
+        return None
+    signature = inspect.signature(forward)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError as reason:
+        return f"expected arguments ({', '.join(signature.parameters)}): {reason}"
+    for name, value in given.items():
+        wanted = signature.parameters[name].annotation
+        optional = wanted == "Tensor | None" and value is None
+        if wanted in ("Tensor", "Tensor | None") and not isinstance(value, Tensor) and not optional:
+            return f"expected {name} to be a tensor, got {value!r:.80} ({type(value).__name__})"
+    return None
+
+
 def _path_of(child: Module, parent: Module) -> str | None:
     return next((path for path, module in parent.named_modules() if module is child and path), None)
 
 
-def locate(error: Exception, module: Module) -> None:
-    """Puts the path of the failing layer, as seen from `module`, at the front of the message of an op's error."""
+def locate(error: Exception, module: Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Puts the path of the failing layer, as seen from `module`, at the front of the message of an op's error.
+
+    `args` and `kwargs` are those of the call. Where they are what was wrong, raises a TypeError that says so.
+    """
     where: Any = getattr(error, "_skipway_where", None)
     if where is None:
+        complaint = _bad_call(error, module, args, kwargs)
+        if complaint is not None:
+            better = TypeError(f"TypeError in {type(module).__name__}: {complaint}")
+            better._skipway_where = _Where(complaint, module)  # type: ignore[attr-defined]
+            raise better from error
         where = _start(error, module)
         if where is None:
             return

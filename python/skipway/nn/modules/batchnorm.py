@@ -10,6 +10,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from ._checks import expect_number, expect_whole
 from .lazy import LazyModuleMixin
 from .module import Module
 
@@ -37,6 +38,9 @@ class _NormBase(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        expect_whole(self, 0, num_features=num_features)
+        expect_number(self, eps=eps)
+        expect_number(self, optional=True, momentum=momentum)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_whole
 from .module import Module
 
 
@@ -12,6 +13,7 @@ class ChannelShuffle(Module):
 
     def __init__(self, groups: int) -> None:
         super().__init__()
+        expect_whole(self, 1, groups=groups)
         self.groups = groups
 
     def forward(self, input: Tensor) -> Tensor:

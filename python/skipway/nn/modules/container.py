@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,20 @@ def _nth_index(index: Any, length: int) -> int:
     if not -length <= i < length:
         raise IndexError(f"index {i} is out of range")
     return i % length
+
+
+def _pairs(owner: Module, name: str, values: Any) -> list[tuple[str, Any]]:
+    """The (key, value) pairs of a mapping, or of an iterable of pairs."""
+    try:
+        pairs = [(key, value) for key, value in (values.items() if hasattr(values, "items") else values)]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{type(owner).__name__}: expected {name} to be a mapping or key/value pairs, got {values!r:.80}"
+        ) from None
+    for key, _ in pairs:
+        if not isinstance(key, str):
+            raise TypeError(f"{type(owner).__name__}: expected keys of {name} to be strings, got {key!r}")
+    return pairs
 
 
 class Sequential(Module):
@@ -198,7 +212,7 @@ class ModuleList(Module):
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Adds modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(f"ModuleList.extend should be called with an iterable, got {type(modules).__name__}")
+            raise TypeError(f"ModuleList: expected modules to be an iterable, got {modules!r:.80}")
         for module in list(modules):
             self.append(module)
         return self
@@ -252,12 +266,7 @@ class ModuleDict(Module):
 
     def update(self, modules: Any) -> None:
         """Adds the entries of a mapping or of pairs."""
-        if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleDict.update should be called with an iterable of key/value pairs, got {type(modules).__name__}"
-            )
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
-        for key, module in pairs:
+        for key, module in _pairs(self, "modules", modules):
             self[key] = module
 
 
@@ -307,7 +316,7 @@ class ParameterList(Module):
     def extend(self, values: Iterable[Any]) -> ParameterList:
         """Adds values at the end."""
         if not isinstance(values, Iterable) or isinstance(values, Tensor):
-            raise TypeError(f"ParameterList.extend should be called with an iterable, got {type(values).__name__}")
+            raise TypeError(f"ParameterList: expected values to be an iterable, got {values!r:.80}")
         for value in list(values):
             self.append(value)
         return self
@@ -363,7 +372,9 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default`."""
-        return self[key] if key in self else default
+        if key not in self:
+            return default
+        return self[key]
 
     def pop(self, key: str) -> Any:
         """Removes and returns one."""
@@ -373,8 +384,7 @@ class ParameterDict(Module):
 
     def update(self, parameters: Any) -> None:
         """Adds the entries of a mapping or of pairs."""
-        pairs = parameters.items() if hasattr(parameters, "items") else parameters
-        for key, value in pairs:
+        for key, value in _pairs(self, "parameters", parameters):
             self[key] = value
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number, expect_whole
 from .module import Module
 
 
@@ -12,6 +13,7 @@ class PairwiseDistance(Module):
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()
+        expect_number(self, p=p, eps=eps)
         self.norm = p
         self.eps = eps
         self.keepdim = keepdim
@@ -25,6 +27,8 @@ class CosineSimilarity(Module):
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
+        expect_whole(self, None, dim=dim)
+        expect_number(self, eps=eps)
         self.dim = dim
         self.eps = eps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number
 from .module import Module
 
 
@@ -13,8 +14,7 @@ class _DropoutNd(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: expected p between 0 and 1, got {p}")
+        expect_number(self, least=0, most=1, p=p)
         self.p = p
         self.inplace = inplace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._core import Tensor
+from ._checks import expect_whole
 from .module import Module
 
 
@@ -13,6 +14,7 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
+        expect_whole(self, None, start_dim=start_dim, end_dim=end_dim)
         self.start_dim = start_dim
         self.end_dim = end_dim
 
@@ -28,8 +30,8 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
-        if not isinstance(dim, int):
-            raise TypeError(f"Unflatten: expected dim to be an int, got {type(dim).__name__}")
+        expect_whole(self, None, dim=dim)
+        expect_whole(self, -1, unflattened_size=unflattened_size)
         self.dim = dim
         self.unflattened_size = unflattened_size
 

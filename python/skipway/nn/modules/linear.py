@@ -11,6 +11,7 @@ from ...autograd import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter, UninitializedParameter
+from ._checks import expect_whole
 from .lazy import LazyModuleMixin
 from .module import Module
 
@@ -35,6 +36,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        expect_whole(self, 0, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         self.weight: Any = Parameter(creation.empty((out_features, in_features), device=device, dtype=dtype))
@@ -71,8 +73,8 @@ class Bilinear(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if in1_features <= 0:
-            raise ValueError(f"Bilinear: in1_features must be > 0, got {in1_features}")
+        expect_whole(self, 1, in1_features=in1_features)
+        expect_whole(self, 0, in2_features=in2_features, out_features=out_features)
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features
@@ -108,6 +110,7 @@ class LazyLinear(LazyModuleMixin, Linear):
 
     def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__(0, 0, False, device, dtype)
+        expect_whole(self, 0, out_features=out_features)
         self.weight = UninitializedParameter(device=device, dtype=dtype)
         self.out_features = out_features
         if bias:

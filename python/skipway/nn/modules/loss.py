@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_a, expect_number, expect_whole
 from .module import Module
 
 
@@ -28,6 +30,7 @@ class _WeightedLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_a(self, Tensor, "a tensor", optional=True, weight=weight)
         self.register_buffer("weight", weight)
         self.weight: Any
 
@@ -59,6 +62,8 @@ class CrossEntropyLoss(_WeightedLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
+        expect_whole(self, None, ignore_index=ignore_index)
+        expect_number(self, least=0, most=1, label_smoothing=label_smoothing)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
@@ -85,6 +90,7 @@ class NLLLoss(_WeightedLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
+        expect_whole(self, None, ignore_index=ignore_index)
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -106,6 +112,7 @@ class SmoothL1Loss(_Loss):
         beta: float = 1.0,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, least=0, beta=beta)
         self.beta = beta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -117,6 +124,7 @@ class HuberLoss(_Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
+        expect_number(self, above=0, delta=delta)
         self.delta = delta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -142,6 +150,7 @@ class BCEWithLogitsLoss(_Loss):
         pos_weight: Tensor | None = None,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_a(self, Tensor, "a tensor", optional=True, weight=weight, pos_weight=pos_weight)
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
         self.weight: Any
@@ -183,6 +192,7 @@ class PoissonNLLLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, eps=eps)
         self.log_input = log_input
         self.full = full
         self.eps = eps
@@ -198,6 +208,7 @@ class GaussianNLLLoss(_Loss):
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(None, None, reduction)
+        expect_number(self, above=0, eps=eps)
         self.full = full
         self.eps = eps
 
@@ -216,6 +227,7 @@ class HingeEmbeddingLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, margin=margin)
         self.margin = margin
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -247,6 +259,7 @@ class MarginRankingLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, margin=margin)
         self.margin = margin
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
@@ -264,6 +277,7 @@ class CosineEmbeddingLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, margin=margin)
         self.margin = margin
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
@@ -285,6 +299,7 @@ class MultiMarginLoss(_WeightedLoss):
         super().__init__(weight, size_average, reduce, reduction)
         if p not in (1, 2):
             raise ValueError(f"MultiMarginLoss: expected p to be 1 or 2, got {p}")
+        expect_number(self, margin=margin)
         self.p = p
         self.margin = margin
 
@@ -308,6 +323,7 @@ class TripletMarginLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        expect_number(self, margin=margin, p=p, eps=eps)
         self.margin = margin
         self.p = p
         self.eps = eps
@@ -340,6 +356,8 @@ class TripletMarginWithDistanceLoss(_Loss):
         self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction=reduction)
+        expect_a(self, Callable, "a function", optional=True, distance_function=distance_function)
+        expect_number(self, margin=margin)
         self.distance_function = F.pairwise_distance if distance_function is None else distance_function
         self.margin = margin
         self.swap = swap

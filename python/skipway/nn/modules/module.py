@@ -70,7 +70,7 @@ class Module(ModuleMembers):
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
-            locate(error, self)
+            locate(error, self, args, kwargs)
             raise
 
     __call__: Callable[..., Any] = _call_impl

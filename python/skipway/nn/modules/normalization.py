@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Iterable
 from typing import Any
 
 from ... import _creation as creation
@@ -10,11 +10,13 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_number, expect_whole
 from .module import Module
 
 
-def _as_shape(shape: Any) -> tuple[int, ...]:
-    return (int(shape),) if isinstance(shape, numbers.Integral) else tuple(shape)
+def _as_shape(layer: Module, shape: Any) -> tuple[int, ...]:
+    expect_whole(layer, 0, normalized_shape=shape)
+    return tuple(shape) if isinstance(shape, Iterable) else (int(shape),)
 
 
 class LayerNorm(Module):
@@ -30,7 +32,8 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
+        self.normalized_shape = _as_shape(self, normalized_shape)
+        expect_number(self, eps=eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.weight: Any
@@ -74,7 +77,8 @@ class RMSNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
+        self.normalized_shape = _as_shape(self, normalized_shape)
+        expect_number(self, optional=True, eps=eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.weight: Any
@@ -111,8 +115,9 @@ class GroupNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if num_groups <= 0:
-            raise ValueError(f"GroupNorm: expected num_groups to be at least 1, got {num_groups}")
+        expect_whole(self, 1, num_groups=num_groups)
+        expect_whole(self, 0, num_channels=num_channels)
+        expect_number(self, eps=eps)
         if num_channels % num_groups != 0:
             raise ValueError(
                 f"GroupNorm: num_channels must be divisible by num_groups, got {num_channels} and {num_groups}"
@@ -155,6 +160,8 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
+        expect_whole(self, 1, size=size)
+        expect_number(self, alpha=alpha, beta=beta, k=k)
         self.size = size
         self.alpha = alpha
         self.beta = beta

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number, expect_whole
 from .module import Module
 from .utils import _ntuple
 
@@ -16,6 +17,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
+        expect_whole(self, None, padding=padding)
         self.padding = _ntuple(2 * self._dims)(padding)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -30,6 +32,7 @@ class _ConstantPadNd(_Pad):
 
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
+        expect_number(self, value=value)
         self.value = value
 
     def forward(self, input: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_whole
 from .module import Module
 
 
@@ -12,6 +13,7 @@ class PixelShuffle(Module):
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
+        expect_whole(self, 1, upscale_factor=upscale_factor)
         self.upscale_factor = upscale_factor
 
     def forward(self, input: Tensor) -> Tensor:
@@ -26,6 +28,7 @@ class PixelUnshuffle(Module):
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
+        expect_whole(self, 1, downscale_factor=downscale_factor)
         self.downscale_factor = downscale_factor
 
     def forward(self, input: Tensor) -> Tensor:

@@ -6,8 +6,15 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number, expect_whole
 from .module import Module
 from .utils import _pair, _single, _triple
+
+
+def _expect_window(layer: Module, kernel_size: Any, stride: Any, padding: Any) -> None:
+    expect_whole(layer, 1, kernel_size=kernel_size)
+    expect_whole(layer, 1, optional=True, stride=stride)
+    expect_whole(layer, 0, padding=padding)
 
 
 class _MaxPoolNd(Module):
@@ -24,6 +31,8 @@ class _MaxPoolNd(Module):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
+        _expect_window(self, kernel_size, stride, padding)
+        expect_whole(self, 1, dilation=dilation)
         self.kernel_size = kernel_size
         self.stride = stride if stride is not None else kernel_size
         self.padding = padding
@@ -69,6 +78,7 @@ class _MaxUnpoolNd(Module):
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
+        _expect_window(self, kernel_size, stride, padding)
         self.kernel_size = self._tuple(kernel_size)
         self.stride = self._tuple(stride if stride is not None else kernel_size)
         self.padding = self._tuple(padding)
@@ -119,6 +129,7 @@ class AvgPool1d(_AvgPoolNd):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__()
+        _expect_window(self, kernel_size, stride, padding)
         self.kernel_size = _single(kernel_size)
         self.stride = _single(stride if stride is not None else kernel_size)
         self.padding = _single(padding)
@@ -140,6 +151,10 @@ class _AvgPoolDivisor(_AvgPoolNd):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__()
+        _expect_window(self, kernel_size, stride, padding)
+        expect_whole(self, None, optional=True, divisor_override=divisor_override)
+        if divisor_override == 0:
+            raise ValueError(f"{type(self).__name__}: expected a divisor_override other than 0, got {divisor_override}")
         self.kernel_size = kernel_size
         self.stride = stride if stride is not None else kernel_size
         self.padding = padding
@@ -169,6 +184,10 @@ class AvgPool3d(_AvgPoolDivisor):
 class _LPPoolNd(Module):
     def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
         super().__init__()
+        _expect_window(self, kernel_size, stride, 0)
+        expect_number(self, norm_type=norm_type)
+        if norm_type == 0:
+            raise ValueError(f"{type(self).__name__}: expected a norm_type other than 0, got {norm_type}")
         self.norm_type = norm_type
         self.kernel_size = kernel_size
         self.stride = stride
@@ -205,6 +224,7 @@ class LPPool3d(_LPPoolNd):
 class _AdaptiveMaxPoolNd(Module):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__()
+        expect_whole(self, 0, optional=True, output_size=output_size)
         self.output_size = output_size
         self.return_indices = return_indices
 
@@ -236,6 +256,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
 class _AdaptiveAvgPoolNd(Module):
     def __init__(self, output_size: Any) -> None:
         super().__init__()
+        expect_whole(self, 0, optional=True, output_size=output_size)
         self.output_size = output_size
 
     def extra_repr(self) -> str:

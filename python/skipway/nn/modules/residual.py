@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_a
 from .module import Module
 
 
@@ -25,6 +26,9 @@ class Residual(Module):
         activation: str | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        expect_a(self, Callable, "a module", body=body)
+        expect_a(self, Callable, "a module or None", optional=True, shortcut=shortcut)
+        expect_a(self, (str, Callable), "None, a name or a function", optional=True, activation=activation)
         self.body = body
         self.shortcut: Module | None
         if shortcut is None:

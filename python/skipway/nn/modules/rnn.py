@@ -11,9 +11,11 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_number, expect_option, expect_whole
 from .module import Module
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+_NONLINEARITIES = ("tanh", "relu")
 
 
 def _step(mode: str, gi: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh: Any) -> tuple[Tensor, Any]:
@@ -30,6 +32,18 @@ def _step(mode: str, gi: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh
         n = _core.tanh(ni + _core.sigmoid(ri + rh) * nh)
         return (1 - z) * n + z * h, None
     return (_core.tanh(gi + gh) if mode == "RNN_TANH" else _core.relu(gi + gh)), None
+
+
+def _expect_states(mode: str, states: Any, shape: tuple[int, ...]) -> None:
+    """The states that were given as `hx`: tensors of one shape, two for an LSTM."""
+    name, wanted = mode.lower(), 2 if mode == "LSTM" else 1
+    if not isinstance(states, (tuple, list)) or len(states) != wanted:
+        raise TypeError(f"{name}: expected hx to be a tuple (h, c) of tensors, got {states!r:.80}")
+    for state in states:
+        if not isinstance(state, Tensor):
+            raise TypeError(f"{name}: expected hx to be a tensor of shape {shape}, got {state!r:.80}")
+        if tuple(state.shape) != shape:
+            raise _core.ShapeError(f"{name}: expected hx of shape {shape}, got {tuple(state.shape)}")
 
 
 class RNNBase(Module):
@@ -50,12 +64,12 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if hidden_size <= 0 or num_layers <= 0:
-            raise ValueError(f"{type(self).__name__}: hidden_size and num_layers must be greater than zero")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"{type(self).__name__}: expected dropout between 0 and 1, got {dropout}")
+        expect_option(self, _GATES, mode=mode)
+        expect_whole(self, 0, input_size=input_size)
+        expect_whole(self, 1, hidden_size=hidden_size, num_layers=num_layers)
+        expect_number(self, least=0, most=1, dropout=dropout)
         if proj_size != 0:
-            raise ValueError(f"{type(self).__name__}: proj_size is not supported")
+            raise ValueError(f"{type(self).__name__}: expected proj_size 0 (no other is supported), got {proj_size}")
         self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -113,6 +127,8 @@ class RNNBase(Module):
                 f"got {tuple(input.shape)}"
             )
         batched = input.dim() == 3
+        if input.shape[1 if batched and self.batch_first else 0] == 0:
+            raise _core.ShapeError(f"{self.mode.lower()}: expected at least one time step, got {tuple(input.shape)}")
         x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
         lstm = self.mode == "LSTM"
         states = self._initial(x, hx, batched)
@@ -141,12 +157,9 @@ class RNNBase(Module):
         if hx is None:
             zeros = creation.zeros(shape, dtype=x.dtype, device=x.device)
             return [zeros, zeros]
-        given = list(hx) if self.mode == "LSTM" else [hx]
-        given = given if batched else [s.unsqueeze(1) for s in given]
-        for s in given:
-            if tuple(s.shape) != shape:
-                raise _core.ShapeError(f"{self.mode.lower()}: expected a state of shape {shape}, got {tuple(s.shape)}")
-        return given
+        states = hx if self.mode == "LSTM" else (hx,)
+        _expect_states(self.mode, states, shape if batched else (shape[0], shape[2]))
+        return list(states) if batched else [s.unsqueeze(1) for s in states]
 
     def extra_repr(self) -> str:
         s = f"{self.input_size}, {self.hidden_size}"
@@ -179,8 +192,7 @@ class RNN(RNNBase):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
+        expect_option("RNN", _NONLINEARITIES, nonlinearity=nonlinearity)
         mode = "RNN_" + nonlinearity.upper()
         rest = (num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__(mode, input_size, hidden_size, *rest, device=device, dtype=dtype)
@@ -235,6 +247,7 @@ class RNNCellBase(Module):
         self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        expect_whole(self, 0, input_size=input_size, hidden_size=hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
@@ -258,13 +271,17 @@ class RNNCellBase(Module):
             init.uniform_(weight, -bound, bound)
 
     def _forward(self, input: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        if input.shape[-1] != self.input_size:
+        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
             raise _core.ShapeError(
-                f"{self._mode.lower()}: expected {self.input_size} features (dim -1), got {tuple(input.shape)}"
+                f"{self._mode.lower()}: expected 1D or 2D input with {self.input_size} features (dim -1), "
+                f"got {tuple(input.shape)}"
             )
+        shape = (*input.shape[:-1], self.hidden_size)
         if hx is None:
-            zeros = creation.zeros((*input.shape[:-1], self.hidden_size), dtype=input.dtype, device=input.device)
+            zeros = creation.zeros(shape, dtype=input.dtype, device=input.device)
             hx = (zeros, zeros)
+        else:
+            _expect_states(self._mode, hx if self._mode == "LSTM" else hx[:1], shape)
         gi = F.linear(input, self.weight_ih, self.bias_ih)
         return _step(self._mode, gi, hx[0], hx[1], self.weight_hh, self.bias_hh)
 
@@ -288,6 +305,7 @@ class RNNCell(RNNCellBase):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        expect_option("RNNCell", _NONLINEARITIES, nonlinearity=nonlinearity)
         super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
         self._mode = "RNN_" + nonlinearity.upper()

@@ -11,6 +11,7 @@ from ...autograd import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_a, expect_number, expect_whole
 from .module import Module
 
 
@@ -35,6 +36,11 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        expect_whole(self, 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        expect_whole(self, None, optional=True, padding_idx=padding_idx)
+        expect_number(self, optional=True, max_norm=max_norm)
+        expect_number(self, norm_type=norm_type)
+        expect_a(self, Tensor, "a tensor", optional=True, _weight=_weight)
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ValueError(

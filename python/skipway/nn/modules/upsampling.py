@@ -6,7 +6,10 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number, expect_option, expect_whole
 from .module import Module
+
+_MODES = ("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area")
 
 
 class Upsample(Module):
@@ -21,9 +24,13 @@ class Upsample(Module):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
+        expect_whole(self, 1, optional=True, size=size)
+        for factor in scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,):
+            expect_number(self, optional=True, above=0, scale_factor=factor)
+        expect_option(self, _MODES, mode=mode)
         self.name = type(self).__name__
         self.size = size
-        if isinstance(scale_factor, tuple):
+        if isinstance(scale_factor, (tuple, list)):
             self.scale_factor: Any = tuple(float(f) for f in scale_factor)
         else:
             self.scale_factor = float(scale_factor) if scale_factor else None
