@@ -29,7 +29,7 @@ def test_transposed_convolution_output_size():
     up = nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1)
     x = sw.tensor(data(1, 3, 5, 5))
     assert tuple(up(x).shape) == (1, 2, 9, 9) and tuple(up(x, output_size=[10, 9]).shape) == (1, 2, 10, 9)
-    with pytest.raises(ValueError, match=r"output size of \(12, 12\).*from 9 to 10"):
+    with pytest.raises(ValueError, match=r"expected output_size from 9 to 10.*got \(12, 12\)"):
         up(x, output_size=(12, 12))
 
 

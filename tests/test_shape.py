@@ -245,9 +245,9 @@ ERRORS = [
     (lambda: sw.cat([sw.zeros(2, 3), sw.zeros(3, 2)]), "cat: expected tensors of the same shape except in dimension 0"),
     (lambda: sw.cat([]), "cat: expected at least one tensor"),
     (lambda: sw.stack([sw.zeros(2), sw.zeros(3)]), "stack: expected tensors of the same shape"),
-    (lambda: sw._core.pad(sw.zeros(2, 3), (1,)), "pad: expected an even number of at most 4 amounts"),
+    (lambda: sw._core.pad(sw.zeros(2, 3), (1,)), "pad: expected pad to be an even number of at most 4 amounts"),
     (lambda: sw._core.pad(sw.zeros(2, 3), (3, 0), "reflect"), "pad: mode 'reflect' cannot pad dimension 1 of size 3"),
-    (lambda: sw._core.pad(sw.zeros(2, 3), (-4, 0)), "pad: amounts -4 and 0 leave no valid size"),
+    (lambda: sw._core.pad(sw.zeros(2, 3), (-4, 0)), "pad: pad amounts -4 and 0 leave no valid size"),
     (lambda: sw._core.pad(sw.zeros(2, 3), (1, 0), "mirror"), "pad: expected mode"),
 ]
 

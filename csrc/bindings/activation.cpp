@@ -33,12 +33,12 @@ Tensor gelu(const Tensor& x, const std::string& approximate) {
 }
 
 Tensor celu(const Tensor& x, double alpha, bool inplace) {
-  SW_CHECK_VALUE(alpha != 0, "celu: expected alpha other than 0");
+  SW_CHECK_VALUE(alpha != 0, "celu: expected alpha other than 0, got ", alpha);
   return apply("celu", Activation::Elu, {alpha, 1, 1 / alpha}, x, inplace);
 }
 
 Tensor softplus(const Tensor& x, double beta, double threshold) {
-  SW_CHECK_VALUE(beta != 0, "softplus: expected beta other than 0");
+  SW_CHECK_VALUE(beta != 0, "softplus: expected beta other than 0, got ", beta);
   return activation("softplus", Activation::Softplus, {beta, threshold}, x);
 }
 

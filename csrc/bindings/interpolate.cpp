@@ -26,7 +26,9 @@ Tensor resize(const Tensor& x, const py::object& size, const py::object& scale_f
               std::optional<bool> align_corners, std::optional<bool> recompute_scale_factor, bool antialias) {
   check_defined("interpolate", "input", x);
   SW_CHECK_SHAPE(x.dim() >= 3, "interpolate: expected (N, C, ...) input of 3 to 5 dimensions, got ", x.shape());
-  SW_CHECK_VALUE(size.is_none() != scale_factor.is_none(), "interpolate: expected one of size and scale_factor");
+  SW_CHECK_VALUE(size.is_none() != scale_factor.is_none(),
+                 "interpolate: expected one of size and scale_factor, got size ", std::string(py::str(size)),
+                 " and scale_factor ", std::string(py::str(scale_factor)));
   SW_CHECK_VALUE(!antialias, "interpolate: antialias is not supported");
   const bool corners = mode == "linear" || mode == "bilinear" || mode == "bicubic" || mode == "trilinear";
   SW_CHECK_VALUE(corners || !align_corners, "interpolate: align_corners does not apply to mode '", mode, "'");

@@ -61,7 +61,8 @@ void bind_windows(py::module_& m, int dims) {
   const char* avg_name = kAvg[dims - 1];
   const auto average = [=](const Tensor& x, const Shape& kernel, const OptionalShape& stride, const Shape& padding,
                            bool ceil_mode, bool count_include_pad, std::optional<int64_t> divisor_override) {
-    SW_CHECK_VALUE(!divisor_override || *divisor_override != 0, avg_name, ": expected a divisor_override other than 0");
+    SW_CHECK_VALUE(!divisor_override || *divisor_override != 0, avg_name,
+                   ": expected a divisor_override other than 0, got 0");
     return avg_pool(avg_name, dims, x, {kernel, given(stride), padding, {}, ceil_mode}, count_include_pad,
                     divisor_override.value_or(0));
   };

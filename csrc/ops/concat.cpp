@@ -129,8 +129,9 @@ struct Amounts {
 };
 
 Amounts read_amounts(const Tensor& x, const std::vector<int64_t>& pad, Shape& shape) {
-  SW_CHECK_VALUE(pad.size() % 2 == 0 && int(pad.size()) <= 2 * x.dim(), "pad: expected an even number of at most ",
-                 2 * x.dim(), " amounts for input of shape ", x.shape(), ", got ", pad.size());
+  SW_CHECK_VALUE(pad.size() % 2 == 0 && int(pad.size()) <= 2 * x.dim(),
+                 "pad: expected pad to be an even number of at most ", 2 * x.dim(), " amounts for input of shape ",
+                 x.shape(), ", got ", pad.size());
   Amounts a;
   shape = x.shape();
   for (int i = 0; i < int(pad.size()) / 2; ++i) {
@@ -140,7 +141,7 @@ Amounts read_amounts(const Tensor& x, const std::vector<int64_t>& pad, Shape& sh
     int64_t size;
     SW_CHECK_VALUE(!__builtin_add_overflow(shape[d], a.before[d], &size) &&
                        !__builtin_add_overflow(size, a.after[d], &size) && size >= 0,
-                   "pad: amounts ", a.before[d], " and ", a.after[d], " leave no valid size for dimension ", d,
+                   "pad: pad amounts ", a.before[d], " and ", a.after[d], " leave no valid size for dimension ", d,
                    " of input of shape ", x.shape());
     shape[d] = size;
   }
@@ -216,7 +217,8 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, const std::string& 
     if (before == 0 && after == 0) continue;
     const int64_t most = reflect ? size - 1 : circular ? size : INT64_MAX;
     SW_CHECK_VALUE(before >= 0 && after >= 0 && size > 0 && before <= most && after <= most, "pad: mode '", mode,
-                   "' cannot pad dimension ", d, " of size ", size, " by ", before, " and ", after);
+                   "' cannot pad dimension ", d, " of size ", size, " by ", before, " and ", after,
+                   size > 0 && most < INT64_MAX ? concat(" (expected pad amounts from 0 to ", most, ")") : "");
     y = index_select(y, d, border_positions(mode, size, before, after));
   }
   return y.impl() == x.impl() ? clone(x) : to(y, x.dtype());

@@ -14,12 +14,22 @@ struct Options {
   bool full = false;
 };
 
+// Whether a tensor of shape `from` broadcasts to shape `to`.
+bool fits(const Shape& from, const Shape& to) {
+  if (from.size() > to.size()) return false;
+  for (int d = 1; d <= from.size(); ++d) {
+    const int64_t size = from[from.size() - d];
+    if (size != 1 && size != to[to.size() - d]) return false;
+  }
+  return true;
+}
+
 // weight broadcast to x's shape, in x's layout and dtype.
 Tensor broadcast_weight(const char* op, const char* arg, const Tensor& weight, const Tensor& x) {
   if (!weight.defined()) return {};
   SW_CHECK_TYPE(!weight.requires_grad(), op, ": ", arg, " cannot require grad");
-  SW_CHECK_SHAPE(broadcast_shapes(weight.shape(), x.shape(), op) == x.shape(), op, ": expected ", arg,
-                 " that broadcasts to the input's shape ", x.shape(), ", got ", weight.shape());
+  SW_CHECK_SHAPE(fits(weight.shape(), x.shape()), op, ": expected ", arg, " that broadcasts to the input's shape ",
+                 x.shape(), ", got ", weight.shape());
   Tensor full = empty_like(x);
   copy_into(full, weight);
   return full;
@@ -71,8 +81,9 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
              loss.data(),
              &bad};
   launch(x.device(), loss_forward, a);
-  SW_CHECK_VALUE(bad < 0, op, ": expected input values in [0, 1] (probabilities), got one outside of it, number ", bad,
-                 " in memory; apply a sigmoid, or use binary_cross_entropy_with_logits");
+  SW_CHECK_VALUE(bad < 0, op, ": expected input values in [0, 1] (probabilities), got ",
+                 *to(x.as_strided({1}, {1}, x.offset() + bad), DType::Float64).data_as<double>(), " (number ", bad,
+                 " in memory); apply a sigmoid, or use binary_cross_entropy_with_logits");
 
   a.bad = nullptr;
   tape::record(op, {loss}, {input, target}, {x, t, w, p}, [a](tape::Backward& b) {

@@ -267,11 +267,15 @@ SHAPES = {
     ],
     "chunk": [value("chunk: chunks must be positive, got 0", x(5), 0)],
     "pad": [
-        value("pad: expected an even number of at most 4 amounts for input of shape (2, 3), got 1", x(2, 3), (1,)),
-        value("pad: expected an even number of at most 4 amounts", x(2, 3), (1, 1, 1, 1, 1, 1)),
+        value(
+            "pad: expected pad to be an even number of at most 4 amounts for input of shape (2, 3), got 1",
+            x(2, 3),
+            (1,),
+        ),
+        value("pad: expected pad to be an even number of at most 4 amounts", x(2, 3), (1, 1, 1, 1, 1, 1)),
         value("pad: mode 'reflect' cannot pad dimension 2 of size 3 by 3 and 0", x(1, 2, 3), (3, 0), "reflect"),
         value("'constant', 'reflect', 'replicate' or 'circular', got 'no'", x(1, 2, 3), (1, 0), "no"),
-        value("pad: amounts -2 and -2 leave no valid size for dimension 1", x(2, 3), (-2, -2)),
+        value("pad: pad amounts -2 and -2 leave no valid size for dimension 1", x(2, 3), (-2, -2)),
         value("leave no valid size for dimension 1", x(2, 3), (2**62, 2**62)),
     ],
     "reshape": [

@@ -39,7 +39,7 @@ def expect_same_dims(op: str, **tensors: Tensor) -> None:
 def expect_classes(op: str, target: Tensor, least: int, classes: int) -> None:
     """TypeError unless `target` holds integers, IndexError unless they lie in [least, classes)."""
     if target.dtype.is_floating_point:
-        raise TypeError(f"{op}: expected target classes of an integer dtype, got {target.dtype}")
+        raise TypeError(f"{op}: expected target classes of an integer dtype, got {target.dtype.name}")
     for wrong in target[(target < least) | (target >= classes)].tolist()[:1]:
         raise IndexError(f"{op}: expected target classes in {least} to {classes - 1}, got {wrong}")
 

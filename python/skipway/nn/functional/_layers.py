@@ -187,9 +187,9 @@ def embedding(
     """Rows of `weight` (rows, columns): (...) integer indices -> (..., columns). Gradients are dense."""
     if scale_grad_by_freq:
         raise ValueError("embedding: scale_grad_by_freq is not supported")
+    if isinstance(input, Tensor) and input.dtype.is_floating_point:
+        raise TypeError(f"embedding: expected input to be of an integer dtype, got {input.dtype.name}")
     if max_norm is not None:
-        if input.dtype.is_floating_point:
-            raise TypeError(f"embedding: expected index to be of an integer dtype, got {input.dtype}")
         with no_grad():
             norms = weight.norm(norm_type, 1, keepdim=True)
             used = creation.zeros(weight.shape[0], dtype=_core.bool)

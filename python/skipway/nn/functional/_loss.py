@@ -6,6 +6,7 @@ Most are functions of the core, which documents them: `help(F.cross_entropy)`.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from ... import _core
@@ -63,6 +64,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log var + (input - target)^2 / var) / 2, with var at least eps (the clamp has no gradient)."""
     if not isinstance(var, Tensor):
+        if not isinstance(var, Real):
+            raise TypeError(f"gaussian_nll_loss: expected var to be a tensor or a number, got {var!r:.80}")
         var = creation.full_like(input, var)
     if var.dim() == input.dim() - 1:
         var = var.unsqueeze(-1)
@@ -87,6 +90,8 @@ def multilabel_soft_margin_loss(
 ) -> Tensor:
     """The mean over classes of the binary cross entropy of logits."""
     expect_broadcast("multilabel_soft_margin_loss", input=input, target=target)
+    if weight is not None:
+        expect_broadcast("multilabel_soft_margin_loss", input=input, weight=weight)
     loss = -(target * _core.logsigmoid(input) + (1 - target) * _core.logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
@@ -151,6 +156,10 @@ def multi_margin_loss(
             + shapes_of({"input": input, "target": target})
         )
     expect_classes("multi_margin_loss", at, 0, rows.shape[1])
+    if weight is not None and tuple(weight.shape) != (rows.shape[1],):
+        raise _core.ShapeError(
+            f"multi_margin_loss: expected weight of shape {(rows.shape[1],)} (one per class), got {tuple(weight.shape)}"
+        )
     column = at.unsqueeze(1)
     gap = (margin - rows.gather(1, column) + rows).clamp(min=0)
     gap = gap if p == 1 else gap * gap

@@ -49,6 +49,13 @@ def expect_whole(layer: Any, least: int | None, optional: bool = False, **argume
                 raise ValueError(f"{_name(layer)}: expected {name} to be at least {least}, got {value!r}")
 
 
+def expect_count(layer: Any, count: int, **arguments: Any) -> None:
+    """ValueError unless each argument is one value or `count` values."""
+    for name, value in arguments.items():
+        if isinstance(value, Iterable) and not isinstance(value, str) and len(_entries(value)) != count:
+            raise ValueError(f"{_name(layer)}: expected {name} to be a number or {count} numbers, got {value!r}")
+
+
 def expect_number(
     layer: Any,
     optional: bool = False,

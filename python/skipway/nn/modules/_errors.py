@@ -44,7 +44,7 @@ def _start(error: Exception, module: Module) -> _Where | None:
         return _Where(message, module)
     if type(error) not in _IF_FROM_AN_OP:
         return None
-    if colon and _is_op(op):
+    if colon and (_is_op(op) or op == type(module).__name__):
         return _Where(rest, module)
     if "(): incompatible function arguments" in message:
         return _Where(message, module)

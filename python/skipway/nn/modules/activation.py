@@ -10,6 +10,7 @@ from typing import Any
 from ... import _core
 from ..._core import Tensor
 from .. import functional as F
+from ._checks import expect_number, expect_option, expect_whole
 from .attention import MultiheadAttention
 from .module import Module
 from .rectifiers import (
@@ -110,6 +111,7 @@ class GELU(Module):
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
+        expect_option(self, ("none", "tanh"), approximate=approximate)
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:
@@ -124,6 +126,7 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
+        expect_number(self, beta=beta, threshold=threshold)
         self.beta = beta
         self.threshold = threshold
 
@@ -137,6 +140,7 @@ class Softplus(Module):
 class _Lambd(Module):
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
+        expect_number(self, lambd=lambd)
         self.lambd = lambd
 
     def extra_repr(self) -> str:
@@ -162,6 +166,7 @@ class GLU(Module):
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
+        expect_whole(self, None, optional=True, dim=dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
@@ -178,6 +183,7 @@ class _Dim(Module):
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
+        expect_whole(self, None, optional=True, dim=dim)
         self.dim = dim
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_number, expect_whole
 from .linear import Linear
 from .module import Module
 
@@ -36,12 +37,16 @@ class MultiheadAttention(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads != 0:
+        expect_whole(self, 1, embed_dim=embed_dim, num_heads=num_heads)
+        expect_whole(self, 1, optional=True, kdim=kdim, vdim=vdim)
+        expect_number(self, least=0, most=1, dropout=dropout)
+        if embed_dim % num_heads != 0:
             raise ValueError(
                 f"MultiheadAttention: embed_dim must be divisible by num_heads, got {embed_dim} and {num_heads}"
             )
         if add_bias_kv or add_zero_attn:
-            raise ValueError("MultiheadAttention: add_bias_kv and add_zero_attn are not supported")
+            got = f"got {add_bias_kv} and {add_zero_attn}"
+            raise ValueError(f"MultiheadAttention: expected add_bias_kv and add_zero_attn to be False, {got}")
         self.embed_dim = embed_dim
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
@@ -91,6 +96,39 @@ class MultiheadAttention(Module):
         n, length, _ = y.shape
         return y.reshape(n, length, self.num_heads, self.head_dim).permute(0, 2, 1, 3)
 
+    def _check_shapes(
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None
+    ) -> None:
+        """ShapeError that names the input or mask whose shape does not fit the others."""
+
+        def expect(name: str, given: Tensor, *shapes: tuple[int, ...]) -> None:
+            if tuple(given.shape) not in shapes:
+                wanted = " or ".join(map(str, shapes))
+                raise _core.ShapeError(
+                    f"MultiheadAttention: expected {name} of shape {wanted}, got {tuple(given.shape)}"
+                )
+
+        if query.dim() not in (2, 3) or key.dim() != query.dim():
+            raise _core.ShapeError(
+                "MultiheadAttention: expected query, key and value of 2 or 3 dimensions alike, got query "
+                f"{tuple(query.shape)} and key {tuple(key.shape)}"
+            )
+        at = 1 if query.dim() == 3 and self.batch_first else 0  # the dimension of the sequence
+        length, source = query.shape[at], key.shape[at]
+        batch, keys = (tuple(n for d, n in enumerate(t.shape[:-1]) if d != at) for t in (query, key))
+        expect("query", query, (*query.shape[:-1], self.embed_dim))
+        if keys != batch:
+            raise _core.ShapeError(
+                f"MultiheadAttention: expected key of the query's batch size {batch[0]}, got {tuple(key.shape)}"
+            )
+        expect("key", key, (*key.shape[:-1], self.kdim))
+        expect("value", value, (*key.shape[:-1], self.vdim))
+        if key_padding_mask is not None:
+            expect("key_padding_mask", key_padding_mask, (*batch, source))
+        if attn_mask is not None:
+            heads = math.prod(batch) * self.num_heads
+            expect("attn_mask", attn_mask, (length, source), (heads, length, source))
+
     def forward(
         self,
         query: Tensor,
@@ -102,6 +140,7 @@ class MultiheadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        self._check_shapes(query, key, value, key_padding_mask, attn_mask)
         batched = query.dim() == 3
         if not batched:
             query, key, value = (t.unsqueeze(0) for t in (query, key, value))

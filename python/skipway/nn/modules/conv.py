@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from ... import _creation as creation
@@ -11,6 +11,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_count, expect_whole
 from .module import Module
 from .utils import _ntuple, _pair, _reverse_repeat_tuple, _single, _triple  # noqa: F401 (model files import them here)
 
@@ -41,24 +42,25 @@ class _ConvNd(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if groups <= 0:
-            raise ValueError(f"{name}: expected groups to be at least 1, got {groups}")
+        expect_whole(self, 0, in_channels=in_channels, out_channels=out_channels)
+        expect_whole(self, 1, groups=groups)
         if in_channels % groups != 0:
             raise ValueError(f"{name}: in_channels must be divisible by groups, got {in_channels} and {groups}")
         if out_channels % groups != 0:
             raise ValueError(f"{name}: out_channels must be divisible by groups, got {out_channels} and {groups}")
+        expect_whole(self, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
+        expect_whole(self, 0, output_padding=output_padding)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 raise ValueError(f"{name}: expected padding to be 'same', 'valid' or integers, got {padding!r}")
             if padding == "same" and any(s != 1 for s in stride):
                 raise ValueError(f"{name}: padding='same' is not supported for strided convolutions, got {stride}")
+        else:
+            expect_whole(self, 0, padding=padding)
         if padding_mode not in _PADDING_MODES:
             raise ValueError(f"{name}: padding_mode must be one of {sorted(_PADDING_MODES)}, got {padding_mode!r}")
         if transposed and padding_mode != "zeros":
             raise ValueError(f"{name}: only 'zeros' padding mode is supported, got padding_mode={padding_mode!r}")
-        for what, values, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
-            if any(v < least for v in values):
-                raise ValueError(f"{name}: expected {what} to be at least {least}, got {values}")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
@@ -136,6 +138,7 @@ class _Conv(_ConvNd):
         dtype: Any = None,
     ) -> None:
         sizes = _ntuple(self._dims)
+        expect_count(self, self._dims, kernel_size=kernel_size)
         super().__init__(
             in_channels,
             out_channels,
@@ -193,19 +196,20 @@ class _ConvTransposeNd(_ConvNd):
             return self.output_padding
         dims = len(self.kernel_size)
         spatial = tuple(input.shape)[-dims:]
-        wanted = tuple(output_size)[-dims:]
-        if len(output_size) not in (dims, input.dim()):
+        expect_whole(self, 0, output_size=output_size)
+        if not isinstance(output_size, Iterable) or len(tuple(output_size)) not in (dims, input.dim()):
             raise ValueError(
-                f"{type(self).__name__}: output_size must have {dims} or {input.dim()} elements, got {len(output_size)}"
+                f"{type(self).__name__}: expected output_size to be {dims} or {input.dim()} sizes, got {output_size!r}"
             )
+        wanted = tuple(output_size)[-dims:]
         result = []
         for i in range(dims):
             least = (spatial[i] - 1) * self.stride[i] - 2 * self.padding[i]
             least += self.dilation[i] * (self.kernel_size[i] - 1) + 1
             if not least <= wanted[i] < least + self.stride[i]:
                 raise ValueError(
-                    f"{type(self).__name__}: requested an output size of {wanted}, but sizes from {least} to "
-                    f"{least + self.stride[i] - 1} are possible in dimension {i} for an input of {spatial}"
+                    f"{type(self).__name__}: expected output_size from {least} to {least + self.stride[i] - 1} in "
+                    f"dimension {i} for an input of {spatial}, got {wanted}"
                 )
             result.append(wanted[i] - least)
         return tuple(result)
@@ -233,6 +237,7 @@ class _ConvTranspose(_ConvTransposeNd):
         dtype: Any = None,
     ) -> None:
         sizes = _ntuple(self._dims)
+        expect_count(self, self._dims, kernel_size=kernel_size)
         super().__init__(
             in_channels,
             out_channels,

@@ -84,6 +84,7 @@ class _LazyInstanceNorm(_LazyNormBase):
 
     def initialize_parameters(self, input: Tensor, *args: Any) -> None:
         """Makes parameters and statistics, now that the number of channels is known."""
+        self._check_input_dim(input)  # type: ignore[attr-defined]
         super().initialize_parameters(input if input.dim() == self._dims else input.unsqueeze(0))  # type: ignore[attr-defined]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from ... import _core
 from ..._core import Tensor
 from ..parameter import UninitializedParameter
+from ._checks import expect_whole
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .lazy import LazyModuleMixin
 
@@ -23,6 +24,11 @@ class _LazyConvMixin(LazyModuleMixin):
     kernel_size: tuple[int, ...]
 
     def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+        expect_whole(self, 0, out_channels=out_channels)
+        if out_channels % self.groups != 0:
+            raise ValueError(
+                f"{type(self).__name__}: out_channels must be divisible by groups, got {out_channels} and {self.groups}"
+            )
         self.out_channels = out_channels
         self.weight = UninitializedParameter(device=device, dtype=dtype)
         if bias:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ... import _core
 from ... import _creation as creation
 from ..._core import Tensor
 from ...autograd import no_grad
@@ -122,6 +123,8 @@ class LazyLinear(LazyModuleMixin, Linear):
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Makes the weight, now that the number of features is known."""
+        if input.dim() == 0:
+            raise _core.ShapeError(f"LazyLinear: expected input of at least 1 dimension, got {tuple(input.shape)}")
         if self.has_uninitialized_params():
             with no_grad():
                 self.in_features = input.shape[-1]

@@ -193,7 +193,10 @@ class Module(ModuleMembers):
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child module under a name."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+            raise TypeError(
+                f"{type(self).__name__}: expected module '{name}' to be a Module or None, got {module!r:.80} "
+                f"({type(module).__name__} is not a Module subclass)"
+            )
         self._check_name("module", name)
         if hasattr(self, name) and name not in self._modules:
             raise KeyError(f"attribute '{name}' already exists")

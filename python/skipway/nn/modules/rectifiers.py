@@ -9,6 +9,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._checks import expect_number, expect_whole
 from .module import Module
 
 
@@ -51,8 +52,11 @@ class Hardtanh(Module):
         self.min_val = min_val if min_value is None else min_value
         self.max_val = max_val if max_value is None else max_value
         self.inplace = inplace
+        expect_number(self, min_val=self.min_val, max_val=self.max_val)
         if not self.min_val < self.max_val:
-            raise ValueError(f"Hardtanh: expected min_val < max_val, got {self.min_val} and {self.max_val}")
+            raise ValueError(
+                f"{type(self).__name__}: expected min_val < max_val, got {self.min_val} and {self.max_val}"
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
@@ -79,6 +83,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 1e-2, inplace: bool = False) -> None:
         super().__init__()
+        expect_number(self, negative_slope=negative_slope)
         self.negative_slope = negative_slope
         self.inplace = inplace
 
@@ -94,6 +99,7 @@ class _Alpha(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        expect_number(self, alpha=alpha)
         self.alpha = alpha
         self.inplace = inplace
 
@@ -127,6 +133,8 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        expect_whole(self, 0, num_parameters=num_parameters)
+        expect_number(self, init=init)
         self.num_parameters = num_parameters
         self.init = init
         self.weight: Any = Parameter(creation.empty(num_parameters, device=device, dtype=dtype))
@@ -148,6 +156,9 @@ class RReLU(Module):
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
         super().__init__()
+        expect_number(self, lower=lower, upper=upper)
+        if not lower <= upper:
+            raise ValueError(f"RReLU: expected lower <= upper, got {lower} and {upper}")
         self.lower = lower
         self.upper = upper
         self.inplace = inplace
@@ -164,6 +175,7 @@ class Threshold(Module):
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
+        expect_number(self, threshold=threshold, value=value)
         self.threshold = threshold
         self.value = value
         self.inplace = inplace
@@ -180,6 +192,7 @@ class CReLU(Module):
 
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
+        expect_whole(self, None, dim=dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
@@ -194,7 +207,9 @@ class Maxout(Module):
 
     def __init__(self, pool_size: int, dim: int = 1) -> None:
         super().__init__()
+        expect_whole(self, 1, pool_size=pool_size)
         self.pool_size = pool_size
+        expect_whole(self, None, dim=dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
