@@ -330,7 +330,7 @@ INDEXING = {
         index("embedding: index -1 is out of range for 3 rows", ints(1, low=-1, high=0), x(3, 2)),
         index("embedding: padding_idx 7 is out of range for 3 rows", ints(1, high=3), x(3, 2), 7),
         shape("embedding: expected weight of shape (num_embeddings, embedding_dim), got (3,)", ints(1, high=3), x(3)),
-        kind("expected index to be of an integer dtype, got float32", x(3), x(3, 2)),
+        kind("expected input to be of an integer dtype, got float32", x(3), x(3, 2)),
     ],
     "one_hot": [
         index("one_hot: class -1 is negative", ints(1, low=-1, high=0)),
