@@ -73,9 +73,7 @@ def _own(tree: Any) -> Any:
 
 
 _DROPOUT = ("dropout", "alpha")  # their mask comes from the library, see test_ops.py
-CHECKED = [
-    c for c in CASES if c.gradient and not c.not_derivative and not c.numeric and not c.name.startswith(_DROPOUT)
-]
+CHECKED = [c for c in CASES if c.gradient and not c.not_derivative and not c.name.startswith(_DROPOUT)]
 
 
 @pytest.mark.parametrize("case", CHECKED, ids=lambda c: c.name)

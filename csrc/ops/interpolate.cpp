@@ -31,7 +31,8 @@ void add_cubic(Taps& taps, double u) {
   const auto near = [&](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };       // |d| <= 1
   const auto far = [&](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };  // 1 < |d| < 2
   const double weights[4] = {far(t + 1), near(t), near(1 - t), far(2 - t)};
-  for (int k = 0; k < 4; ++k) taps.add(int64_t(base) - 1 + k, weights[k]);
+  for (int k = 0; k < 4; ++k)
+    if (weights[k] != 0) taps.add(int64_t(base) - 1 + k, weights[k]);  // not 0 times infinity
 }
 
 Taps make_taps(Mode mode, int64_t in, int64_t out, double scale_factor, bool align_corners) {

@@ -71,11 +71,23 @@ Tensor var(const Tensor& x, const Dims& dims, bool keepdim, double correction) {
 Tensor std(const Tensor& x, const Dims& dims, bool keepdim, double correction) {
   return variance("std", x, dims, keepdim, correction, true);
 }
+
+namespace {
+// Both gradients are added before they are rounded to bfloat16.
+std::pair<Tensor, Tensor> spread_mean(const char* name, const Tensor& input, const Dims& dims, bool keepdim,
+                                      double correction, bool root) {
+  check_floating(name, "input", input);
+  const DType dtype = input.dtype();
+  const Tensor x = tape::should_record({input}) ? to(input, accumulate_dtype(dtype)) : input;
+  return {to(variance(name, x, dims, keepdim, correction, root), dtype), to(mean(x, dims, keepdim), dtype)};
+}
+}  // namespace
+
 std::pair<Tensor, Tensor> var_mean(const Tensor& x, const Dims& dims, bool keepdim, double correction) {
-  return {variance("var_mean", x, dims, keepdim, correction, false), mean(x, dims, keepdim)};
+  return spread_mean("var_mean", x, dims, keepdim, correction, false);
 }
 std::pair<Tensor, Tensor> std_mean(const Tensor& x, const Dims& dims, bool keepdim, double correction) {
-  return {variance("std_mean", x, dims, keepdim, correction, true), mean(x, dims, keepdim)};
+  return spread_mean("std_mean", x, dims, keepdim, correction, true);
 }
 
 namespace {

@@ -123,16 +123,13 @@ class OpCase:
     call: Callable[..., Any] | None = None  # instead of the function named by path
     forward: Callable[..., Any] | None = None  # instead of the reference of that name
     backward: Callable[..., Any] | None = None
-    numeric: bool = False  # no analytic reference: backward is that of `numeric_backward`
 
     def __post_init__(self) -> None:
         last = self.path.split(".")[-1]
         self.name = self.name or last
         if self.forward is None:
             self.forward = getattr(reference, last)
-        if self.numeric and self.forward is not None:
-            self.backward = numeric_backward(self.forward)
-        elif self.backward is None and self.gradient:
+        if self.backward is None and self.gradient:
             self.backward = getattr(reference, last + "_backward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -156,34 +153,6 @@ def float_arrays(tree: Any) -> list[np.ndarray]:
     if isinstance(tree, dict):
         tree = list(tree.values())
     return [a for item in tree for a in float_arrays(item)] if isinstance(tree, (list, tuple)) else []
-
-
-def numeric_backward(forward: Callable[..., Any], h: float = 1e-3) -> Callable[..., Any]:
-    """Gradients of all float64 arrays by differences of fourth order: errors of about h^4 and 1e-16 / h."""
-
-    def backward(dy: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, ...]:
-        dys = dy if isinstance(dy, tuple) else (dy,)
-
-        def total() -> float:
-            result = forward(*args, **kwargs)
-            results = result if isinstance(result, (list, tuple)) else [result]
-            floating = [y for y in map(np.asarray, results) if y.dtype.kind == "f"]
-            return sum(float((d * y).sum()) for d, y in zip(dys, floating, strict=True))
-
-        grads = []
-        for x in float_arrays((args, kwargs)):
-            dx = np.zeros(x.shape)
-            for at in np.ndindex(x.shape):
-                centre, values = x[at], []
-                for step in (h, -h, 2 * h, -2 * h):
-                    x[at] = centre + step
-                    values.append(total())
-                x[at] = centre
-                dx[at] = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
-            grads.append(dx)
-        return tuple(grads)
-
-    return backward
 
 
 def round_to(array: np.ndarray, dtype: str) -> np.ndarray:

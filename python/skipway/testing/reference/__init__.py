@@ -24,15 +24,19 @@ import numpy as _np
 
 from .activation import *
 from .conv import *
+from .distance import *
 from .elementwise import *
 from .index import *
 from .linear import *
 from .loss import *
+from .margin_loss import *
 from .norm import *
 from .pool import *
 from .reduction import *
+from .resample import *
 from .shape import *
 from .softmax import *
+from .views import *
 
 _HELPERS = (
     "f64",
@@ -43,7 +47,7 @@ _HELPERS = (
     "spread_loss",
     "erf_of",
     "sigmoid_of",
-    "take_backward",
+    "put_back",
 )
 __all__ = sorted(  # noqa: PLE0605
     name

@@ -61,9 +61,17 @@ acos, acos_backward = _function("arccos x", np.arccos, "-(1 - x^2)^(-1/2)", lamb
 atan, atan_backward = _function("arctan x", np.arctan, "1 / (1 + x^2)", lambda x: 1.0 / (1.0 + x * x))
 sinh, sinh_backward = _function("(e^x - e^-x) / 2", np.sinh, "cosh x", np.cosh)
 cosh, cosh_backward = _function("(e^x + e^-x) / 2", np.cosh, "sinh x", np.sinh)
+asinh, asinh_backward = _function("arsinh x", np.arcsinh, "(1 + x^2)^(-1/2)", lambda x: (1.0 + x * x) ** -0.5)
+acosh, acosh_backward = _function("arcosh x", np.arccosh, "(x^2 - 1)^(-1/2)", lambda x: (x * x - 1.0) ** -0.5)
+atanh, atanh_backward = _function("artanh x", np.arctanh, "1 / (1 - x^2)", lambda x: 1.0 / (1.0 - x * x))
+frac, frac_backward = _function("x - trunc x", lambda x: x - np.trunc(x), "1", lambda x: 1.0)
 erf, erf_backward = _function(
     "2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", erf_of, "2 / sqrt(pi) * e^(-x^2)",
     lambda x: 2.0 / math.sqrt(math.pi) * np.exp(-x * x),
+)  # fmt: skip
+erfc, erfc_backward = _function(
+    "1 - erf x", lambda x: 1.0 - erf_of(x), "-2 / sqrt(pi) * e^(-x^2)",
+    lambda x: -2.0 / math.sqrt(math.pi) * np.exp(-x * x),
 )  # fmt: skip
 logit, logit_backward = _function(
     "ln(x / (1 - x))", lambda x: np.log(x / (1 - x)), "1 / (x (1 - x))", lambda x: 1 / (x * (1 - x))
@@ -216,6 +224,75 @@ def lerp(input: ArrayLike, end: ArrayLike, weight: float) -> Array:
 def lerp_backward(dy: ArrayLike, input: ArrayLike, end: ArrayLike, weight: float) -> Gradients:
     """((1 - weight) * dy, weight * dy) -> (dinput, dend)."""
     return _pair(dy, input, end, 1.0 - weight, weight)
+
+
+def fmod(input: ArrayLike, other: ArrayLike) -> Array:
+    """a - b * trunc(a / b): has a's sign."""
+    return f64(np.fmod(f64(input), f64(other)))
+
+
+def fmod_backward(dy: ArrayLike, input: ArrayLike, other: ArrayLike) -> Gradients:
+    """(dy, -dy * trunc(a / b))."""
+    return _pair(dy, input, other, 1.0, -np.trunc(f64(input) / f64(other)))
+
+
+def hypot(input: ArrayLike, other: ArrayLike) -> Array:
+    """(a^2 + b^2)^(1/2)."""
+    return f64(np.hypot(f64(input), f64(other)))
+
+
+def hypot_backward(dy: ArrayLike, input: ArrayLike, other: ArrayLike) -> Gradients:
+    """(dy * a / y, dy * b / y)."""
+    a, b = f64(input), f64(other)
+    return _pair(dy, input, other, a / np.hypot(a, b), b / np.hypot(a, b))
+
+
+def xlogy(input: ArrayLike, other: ArrayLike) -> Array:
+    """a * ln b, 0 where a = 0."""
+    a, b = f64(input), f64(other)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((a == 0) & ~np.isnan(b), 0.0, a * np.log(b))
+
+
+def xlogy_backward(dy: ArrayLike, input: ArrayLike, other: ArrayLike) -> Gradients:
+    """(dy * ln b, dy * a / b)."""
+    a, b = f64(input), f64(other)
+    return _pair(dy, input, other, np.log(b), a / b)
+
+
+def copysign(input: ArrayLike, other: ArrayLike) -> Array:
+    """|a| with the sign of b."""
+    return f64(np.copysign(f64(input), f64(other)))
+
+
+def copysign_backward(dy: ArrayLike, input: ArrayLike, other: ArrayLike) -> Gradients:
+    """(dy * sign a * sign y, 0): y is a or -a."""
+    a = f64(input)
+    return _pair(dy, input, other, np.sign(a) * np.sign(copysign(a, other)), 0.0)
+
+
+def addcmul(input: ArrayLike, tensor1: ArrayLike, tensor2: ArrayLike, *, value: float = 1) -> Array:
+    """x + value * a * b."""
+    return f64(input) + value * f64(tensor1) * f64(tensor2)
+
+
+def addcmul_backward(
+    dy: ArrayLike, input: ArrayLike, tensor1: ArrayLike, tensor2: ArrayLike, *, value: float = 1
+) -> Gradients:
+    """(dy, value * dy * b, value * dy * a) -> (dinput, dtensor1, dtensor2)."""
+    return unbroadcast(f64(dy), np.shape(input)), *mul_backward(value * f64(dy), tensor1, tensor2)
+
+
+def addcdiv(input: ArrayLike, tensor1: ArrayLike, tensor2: ArrayLike, *, value: float = 1) -> Array:
+    """x + value * a / b."""
+    return f64(input) + value * f64(tensor1) / f64(tensor2)
+
+
+def addcdiv_backward(
+    dy: ArrayLike, input: ArrayLike, tensor1: ArrayLike, tensor2: ArrayLike, *, value: float = 1
+) -> Gradients:
+    """(dy, value * dy / b, -value * dy * a / b^2) -> (dinput, dtensor1, dtensor2)."""
+    return unbroadcast(f64(dy), np.shape(input)), *div_backward(value * f64(dy), tensor1, tensor2)
 
 
 # Comparisons give booleans and have no gradient.

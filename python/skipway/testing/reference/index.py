@@ -169,3 +169,49 @@ def repeat_interleave_backward(dy: ArrayLike, input: ArrayLike, repeats: int, di
     shape: Sequence[int] = np.shape(input)
     axis = dim % len(shape)
     return (f64(dy).reshape(*shape[: axis + 1], repeats, *shape[axis + 1 :]).sum(axis=axis + 1),)
+
+
+def take(input: ArrayLike, index: ArrayLike) -> Array:
+    """y[i] = x.flatten()[index[i]]."""
+    return f64(input).reshape(-1)[np.asarray(index)]
+
+
+def take_backward(dy: ArrayLike, input: ArrayLike, index: ArrayLike) -> Gradients:
+    """dy added up at the elements that were read -> (dinput,)."""
+    dx = np.zeros(np.size(input))
+    np.add.at(dx, np.asarray(index), f64(dy))
+    return (dx.reshape(np.shape(input)),)
+
+
+def take_along_dim(input: ArrayLike, indices: ArrayLike, dim: int) -> Array:
+    """gather, its arguments in another order."""
+    return gather(input, dim, indices)
+
+
+def take_along_dim_backward(dy: ArrayLike, input: ArrayLike, indices: ArrayLike, dim: int) -> Gradients:
+    """dy added up at the elements that were read -> (dinput,)."""
+    return gather_backward(dy, input, dim, indices)
+
+
+def index_copy(input: ArrayLike, dim: int, index: ArrayLike, source: ArrayLike) -> Array:
+    """x with source[i] in place of x[index[i]], along an axis; the indices are all different."""
+    y = f64(input).copy()
+    np.moveaxis(y, dim, 0)[np.asarray(index)] = np.moveaxis(f64(source), dim, 0)
+    return y
+
+
+def index_copy_backward(dy: ArrayLike, input: ArrayLike, dim: int, index: ArrayLike, source: ArrayLike) -> Gradients:
+    """dy where x is still seen; dy at the indices for the source -> (dinput, dsource)."""
+    return index_fill(dy, dim, index, 0.0), f64(dy).take(np.asarray(index), dim)
+
+
+def index_fill(input: ArrayLike, dim: int, index: ArrayLike, value: float) -> Array:
+    """x with `value` in place of x[index[i]], along an axis."""
+    y = f64(input).copy()
+    np.moveaxis(y, dim, 0)[np.asarray(index)] = value
+    return y
+
+
+def index_fill_backward(dy: ArrayLike, input: ArrayLike, dim: int, index: ArrayLike, value: float) -> Gradients:
+    """dy where x is still seen, 0 elsewhere -> (dinput,)."""
+    return (index_fill(dy, dim, index, 0.0),)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._common import Array, Gradients, f64, unbroadcast
+from .softmax import softmax
 
 
 def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Array:
@@ -73,3 +74,64 @@ def outer(input: ArrayLike, vec2: ArrayLike) -> Array:
 def outer_backward(dy: ArrayLike, input: ArrayLike, vec2: ArrayLike) -> Gradients:
     """da = dY b, db = dY^T a -> (dinput, dvec2)."""
     return f64(dy) @ f64(vec2), f64(dy).T @ f64(input)
+
+
+baddbmm, baddbmm_backward = addmm, addmm_backward  # (B, n, p) + (B, n, m) (B, m, p)
+
+
+def bilinear(input1: ArrayLike, input2: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Array:
+    """y_k = a^T W_k b + bias_k: a (..., i), b (..., j), weight (k, i, j) -> (..., k)."""
+    y = np.einsum("...i,kij,...j->...k", f64(input1), f64(weight), f64(input2))
+    return y if bias is None else y + f64(bias)
+
+
+def bilinear_backward(
+    dy: ArrayLike, input1: ArrayLike, input2: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None
+) -> Gradients:
+    """Linear in each of the three: da_i = sum of dy_k W_kij b_j, and so on -> (dinput1, dinput2, dweight, dbias)."""
+    dy, a, b, w = f64(dy), f64(input1), f64(input2), f64(weight)
+    return (
+        np.einsum("...k,kij,...j->...i", dy, w, b),
+        np.einsum("...k,kij,...i->...j", dy, w, a),
+        np.einsum("nk,ni,nj->kij", dy.reshape(-1, w.shape[0]), a.reshape(-1, w.shape[1]), b.reshape(-1, w.shape[2])),
+        None if bias is None else dy.reshape(-1, w.shape[0]).sum(0),
+    )
+
+
+def _attention_weights(query: Array, key: Array, attn_mask: ArrayLike | None, is_causal: bool, scale: float) -> Array:
+    scores = query @ np.swapaxes(key, -1, -2) * scale
+    if is_causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    if attn_mask is not None:
+        mask = np.asarray(attn_mask)
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    return softmax(scores, -1)
+
+
+def scaled_dot_product_attention(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, attn_mask: ArrayLike | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None,
+) -> Array:  # fmt: skip
+    """softmax(Q K^T * scale + mask) V (Vaswani et al. 2017, eq. 1); scale None: 1 / sqrt(d). A bool mask says who takes
+    part; causal: row i sees columns up to i. dropout_p must be 0: its randomness is not an argument."""
+    q, k = f64(query), f64(key)
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    return f64(_attention_weights(q, k, attn_mask, is_causal, factor) @ f64(value))
+
+
+def scaled_dot_product_attention_backward(
+    dy: ArrayLike, query: ArrayLike, key: ArrayLike, value: ArrayLike, attn_mask: ArrayLike | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+) -> Gradients:  # fmt: skip
+    """With P the softmax of S: dV = P^T dY, dP = dY V^T, dS = softmax_backward(dP), dQ = dS K * scale,
+    dK = dS^T Q * scale -> (dquery, dkey, dvalue), and the mask's where it is one of numbers: dS."""
+    q, k, v = f64(query), f64(key), f64(value)
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    weights = _attention_weights(q, k, attn_mask, is_causal, factor)
+    dweights, dv = matmul_backward(dy, weights, v)
+    dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+    dq, dk = matmul_backward(factor * dscores, q, np.swapaxes(k, -1, -2))
+    gradients = dq, np.swapaxes(dk, -1, -2), dv
+    if attn_mask is None or np.asarray(attn_mask).dtype == bool:
+        return gradients
+    return *gradients, unbroadcast(dscores, np.shape(attn_mask))

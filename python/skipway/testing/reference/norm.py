@@ -216,3 +216,55 @@ def residual_add_backward(
     """The skip path passes the gradient on unchanged, the branch scales it -> (dx, dbranch)."""
     dsum = activate_backward(f64(dy), f64(x) + scale * f64(branch), activation)
     return dsum, scale * dsum
+
+
+def rms_norm(
+    input: ArrayLike, normalized_shape: Sequence[int], weight: ArrayLike | None = None, eps: float | None = None
+) -> Array:
+    """y = x / sqrt(mean(x^2) + eps) * weight over the last axes (Zhang and Sennrich 2019, eq. 4)."""
+    xhat, _ = _rms_normalized(f64(input), len(normalized_shape), eps)
+    return xhat if weight is None else xhat * f64(weight)
+
+
+def rms_norm_backward(
+    dy: ArrayLike, input: ArrayLike, normalized_shape: Sequence[int], weight: ArrayLike | None = None,
+    eps: float | None = None,
+) -> Gradients:  # fmt: skip
+    """With g = dy * weight: dx = (g - xhat * mean(g * xhat)) / rms, dweight = sum of dy * xhat over the rows
+    -> (dinput, dweight)."""
+    dy, n = f64(dy), len(normalized_shape)
+    xhat, rms = _rms_normalized(f64(input), n, eps)
+    g = dy if weight is None else dy * f64(weight)
+    dx = (g - xhat * (g * xhat).mean(axis=tuple(range(-n, 0)), keepdims=True)) / rms
+    rows = (dy * xhat).reshape(-1, *tuple(normalized_shape))
+    return dx, None if weight is None else rows.sum(axis=0)
+
+
+def _rms_normalized(x: Array, n: int, eps: float | None) -> tuple[Array, Array]:
+    added = float(np.finfo(np.float64).eps) if eps is None else eps
+    rms = np.sqrt((x * x).mean(axis=tuple(range(-n, 0)), keepdims=True) + added)
+    return x / rms, rms
+
+
+def _sum_of_neighbours(x: Array, before: int, after: int) -> Array:
+    """x[c - before] + ... + x[c + after] along axis 1."""
+    padded = np.pad(x, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+    return f64(sum(padded[:, i : i + x.shape[1]] for i in range(before + after + 1)))
+
+
+def local_response_norm(input: ArrayLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Array:
+    """y = x / d^beta, d = k + alpha / size * (sum of x^2 over `size` neighbouring channels) (Krizhevsky et al. 2012,
+    section 3.3)."""
+    x = f64(input)
+    return x * (k + alpha / size * _sum_of_neighbours(x * x, size // 2, (size - 1) // 2)) ** -beta
+
+
+def local_response_norm_backward(
+    dy: ArrayLike, input: ArrayLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Gradients:
+    """dx = dy / d^beta - 2 alpha beta / size * x * (sum of dy x / d^(beta + 1) over the channels whose sum has x)
+    -> (dinput,)."""
+    dy, x = f64(dy), f64(input)
+    d = k + alpha / size * _sum_of_neighbours(x * x, size // 2, (size - 1) // 2)
+    seen = _sum_of_neighbours(dy * x * d ** (-beta - 1), (size - 1) // 2, size // 2)
+    return (dy * d**-beta - 2 * alpha * beta / size * x * seen,)

@@ -200,3 +200,22 @@ adaptive_avg_pool3d, adaptive_avg_pool3d_backward = _adaptive_functions(3, maxim
 adaptive_max_pool1d, adaptive_max_pool1d_backward = _adaptive_functions(1, maximum=True)
 adaptive_max_pool2d, adaptive_max_pool2d_backward = _adaptive_functions(2, maximum=True)
 adaptive_max_pool3d, adaptive_max_pool3d_backward = _adaptive_functions(3, maximum=True)
+
+
+def lp_pool2d(
+    input: ArrayLike, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> Array:
+    """y = (sum of x^p over a window)^(1/p), p = norm_type: from the mean over the window and its size."""
+    mean = avg_pool2d(f64(input) ** norm_type, kernel_size, stride, 0, ceil_mode)
+    return f64((mean * np.prod(per_axis(kernel_size, 2))) ** (1.0 / norm_type))
+
+
+def lp_pool2d_backward(
+    dy: ArrayLike, input: ArrayLike, norm_type: float, kernel_size: Ints, stride: Ints | None = None,
+    ceil_mode: bool = False,
+) -> Gradients:  # fmt: skip
+    """dx = x^(p - 1) * (sum of dy * y^(1 - p) over the windows that hold x) -> (dinput,)."""
+    x = f64(input)
+    y = lp_pool2d(x, norm_type, kernel_size, stride, ceil_mode)
+    g = f64(dy) * y ** (1.0 - norm_type) * np.prod(per_axis(kernel_size, 2))
+    return (x ** (norm_type - 1.0) * avg_pool2d_backward(g, x, kernel_size, stride, 0, ceil_mode)[0],)

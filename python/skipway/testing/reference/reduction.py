@@ -122,7 +122,7 @@ def max_backward(dy: ArrayLike, input: ArrayLike, dim: int | None = None, keepdi
     if dim is None:
         return amax_backward(dy, input)
     values = f64(dy) if keepdim else np.expand_dims(f64(dy), dim)
-    return take_backward(values, f64(input), argmax(input, dim, True), dim)
+    return put_back(values, f64(input), argmax(input, dim, True), dim)
 
 
 def min(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -135,8 +135,8 @@ def min_backward(dy: ArrayLike, input: ArrayLike, dim: int | None = None, keepdi
     return max_backward(dy, -f64(input), dim, keepdim)
 
 
-def take_backward(dy: Array, x: Array, index: Array, dim: int) -> Gradients:
-    """For y = x taken at `index` along `dim`, all different: dy put back in those places -> (dinput,)."""
+def put_back(dy: Array, x: Array, index: Array, dim: int) -> Gradients:
+    """For y = x read at `index` along `dim`, all different: dy put back in those places -> (dinput,)."""
     dx = np.zeros(x.shape)
     np.put_along_axis(dx, index, dy, dim)
     return (dx,)
@@ -203,6 +203,69 @@ def cumsum_backward(dy: ArrayLike, input: ArrayLike, dim: int) -> Gradients:
     return (np.flip(np.cumsum(np.flip(f64(dy), dim), axis=dim), dim),)
 
 
+def cumprod(input: ArrayLike, dim: int) -> Array:
+    """y[i] = x[0] * ... * x[i]."""
+    return np.cumprod(f64(input), axis=dim)
+
+
+def cumprod_backward(dy: ArrayLike, input: ArrayLike, dim: int) -> Gradients:
+    """x[k] is a factor of y[k] and all after it: dx[k] = sum over i >= k of dy[i] * (y[i] without the factor x[k])
+    -> (dinput,)."""
+    dy, x = np.moveaxis(f64(dy), dim, 0), np.moveaxis(f64(input), dim, 0)
+    dx = np.zeros_like(x)
+    for k in range(len(x)):
+        without = np.concatenate([x[:k], np.ones_like(x[k : k + 1]), x[k + 1 :]])
+        dx[k] = (dy * np.cumprod(without, axis=0))[k:].sum(axis=0)
+    return (np.moveaxis(dx, 0, dim),)
+
+
+def nansum(input: ArrayLike, dim: Dim = None, keepdim: bool = False) -> Array:
+    """Sum of the elements that are not NaN."""
+    return sum(np.nan_to_num(f64(input), nan=0.0, posinf=np.inf, neginf=-np.inf), dim, keepdim)
+
+
+def nansum_backward(dy: ArrayLike, input: ArrayLike, dim: Dim = None, keepdim: bool = False) -> Gradients:
+    """dy to every element that is not NaN -> (dinput,)."""
+    x = f64(input)
+    return (np.where(np.isnan(x), 0.0, _spread(dy, x, dim, keepdim)),)
+
+
+def nanmean(input: ArrayLike, dim: Dim = None, keepdim: bool = False) -> Array:
+    """nansum / number of elements that are not NaN."""
+    return nansum(input, dim, keepdim) / sum(~np.isnan(f64(input)), dim, keepdim)
+
+
+def nanmean_backward(dy: ArrayLike, input: ArrayLike, dim: Dim = None, keepdim: bool = False) -> Gradients:
+    """dy / number to every element that is not NaN -> (dinput,)."""
+    return nansum_backward(f64(dy) / sum(~np.isnan(f64(input)), dim, keepdim), input, dim, keepdim)
+
+
+def var_mean(input: ArrayLike, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Array, Array]:
+    """(var, mean)."""
+    return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+def var_mean_backward(
+    dys: Sequence[ArrayLike], input: ArrayLike, dim: Dim = None, *, correction: float = 1, keepdim: bool = False
+) -> Gradients:
+    """The sum of both gradients -> (dinput,)."""
+    through_var = var_backward(dys[0], input, dim, correction=correction, keepdim=keepdim)[0]
+    return (through_var + mean_backward(dys[1], input, dim, keepdim)[0],)
+
+
+def std_mean(input: ArrayLike, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Array, Array]:
+    """(std, mean)."""
+    return std(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+def std_mean_backward(
+    dys: Sequence[ArrayLike], input: ArrayLike, dim: Dim = None, *, correction: float = 1, keepdim: bool = False
+) -> Gradients:
+    """The sum of both gradients -> (dinput,)."""
+    through_std = std_backward(dys[0], input, dim, correction=correction, keepdim=keepdim)[0]
+    return (through_std + mean_backward(dys[1], input, dim, keepdim)[0],)
+
+
 def sort(input: ArrayLike, dim: int = -1, descending: bool = False, stable: bool = True) -> tuple[Array, Array]:
     """(values in order along `dim`, the places they came from), equals in the order they had; NaN is largest."""
     x = f64(input)
@@ -214,7 +277,7 @@ def sort_backward(
     dy: ArrayLike, input: ArrayLike, dim: int = -1, descending: bool = False, stable: bool = True
 ) -> Gradients:
     """Each gradient goes to the place its value came from -> (dinput,)."""
-    return take_backward(f64(dy), f64(input), argsort(input, dim, descending), dim)
+    return put_back(f64(dy), f64(input), argsort(input, dim, descending), dim)
 
 
 def argsort(input: ArrayLike, dim: int = -1, descending: bool = False, stable: bool = True) -> Array:
@@ -236,7 +299,39 @@ def topk_backward(
     dy: ArrayLike, input: ArrayLike, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Gradients:
     """Each gradient goes to the place its value came from, 0 elsewhere -> (dinput,)."""
-    return take_backward(f64(dy), f64(input), topk(input, k, dim, largest)[1], dim)
+    return put_back(f64(dy), f64(input), topk(input, k, dim, largest)[1], dim)
+
+
+def kthvalue(input: ArrayLike, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
+    """(the k-th smallest element, 1 being the first; where it is)."""
+    x = f64(input)
+    index = argsort(x, dim).take([k - 1], axis=dim)
+    values = np.take_along_axis(x, index, dim)
+    return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
+
+
+def kthvalue_backward(dy: ArrayLike, input: ArrayLike, k: int, dim: int = -1, keepdim: bool = False) -> Gradients:
+    """dy to the element at the returned index -> (dinput,)."""
+    values = f64(dy) if keepdim else np.expand_dims(f64(dy), dim)
+    return put_back(values, f64(input), kthvalue(input, k, dim, True)[1], dim)
+
+
+def _median_rank(x: Array, dim: int) -> int:
+    return (x.shape[dim] + 1) // 2
+
+
+def median(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    """(the lower of the two middle elements, where it is); the first NaN where there is one."""
+    x = f64(input)
+    values, index = kthvalue(x, _median_rank(x, dim), dim, keepdim)
+    nan = np.isnan(x)
+    missing = nan.any(axis=dim, keepdims=keepdim)
+    return np.where(missing, np.nan, values), np.where(missing, nan.argmax(axis=dim, keepdims=keepdim), index)
+
+
+def median_backward(dy: ArrayLike, input: ArrayLike, dim: int, keepdim: bool = False) -> Gradients:
+    """dy to the element at the returned index -> (dinput,)."""
+    return kthvalue_backward(dy, input, _median_rank(f64(input), dim), dim, keepdim)
 
 
 def all(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Array:

@@ -253,3 +253,27 @@ def pixel_shuffle_backward(dy: ArrayLike, input: ArrayLike, upscale_factor: int)
     """The way back -> (dinput,)."""
     (n, c, h, w), r = np.shape(input), upscale_factor
     return (f64(dy).reshape(n, c // (r * r), h, r, w, r).transpose(0, 1, 3, 5, 2, 4).reshape(n, c, h, w),)
+
+
+def pixel_unshuffle(input: ArrayLike, downscale_factor: int) -> Array:
+    """(N, C, H r, W r) -> (N, C r^2, H, W), r = downscale_factor: the inverse of pixel_shuffle."""
+    x, r = f64(input), downscale_factor
+    n, c, h, w = x.shape
+    parts = x.reshape(n, c, h // r, r, w // r, r)
+    return parts.transpose(0, 1, 3, 5, 2, 4).reshape(n, c * r * r, h // r, w // r)
+
+
+def pixel_unshuffle_backward(dy: ArrayLike, input: ArrayLike, downscale_factor: int) -> Gradients:
+    """The way back -> (dinput,)."""
+    return (pixel_shuffle(dy, downscale_factor),)
+
+
+def channel_shuffle(input: ArrayLike, groups: int) -> Array:
+    """Channel c of group g becomes channel c * groups + g (Zhang et al. 2018, section 3.1)."""
+    x = f64(input)
+    return x.reshape(x.shape[0], groups, -1, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def channel_shuffle_backward(dy: ArrayLike, input: ArrayLike, groups: int) -> Gradients:
+    """The shuffle with as many groups as channels in a group, which is the way back -> (dinput,)."""
+    return (channel_shuffle(dy, np.shape(input)[1] // groups),)
