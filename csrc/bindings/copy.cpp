@@ -34,6 +34,10 @@ SW_BINDINGS(copy) {
   m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
   plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
   both(m, "_to", [](const Tensor& x, DType dtype) { return to(x, dtype); }, "input"_a, "dtype"_a);
+  method(
+      m, "_to_device",
+      [](const Tensor& x, const Device& device, bool non_blocking) { return to(x, device, non_blocking); }, "self"_a,
+      "device"_a, "non_blocking"_a = false);
   both(m, "_channels_last", &channels_last, "input"_a);
   m.def(
       "_full",

@@ -7,7 +7,7 @@ namespace {
 
 py::object scalar_at(const Tensor& t, int64_t offset) {
   py::object out;
-  dispatch_all(t.dtype(), [&]<class T>(Type<T>) {
+  dispatch_any(t.dtype(), [&]<class T>(Type<T>) {
     const T v = static_cast<const T*>(t.storage()->data)[offset];
     if constexpr (std::is_same_v<T, bool>) {
       out = py::bool_(v);
@@ -20,8 +20,14 @@ py::object scalar_at(const Tensor& t, int64_t offset) {
   return out;
 }
 
+Tensor host_copy(const Tensor& t) {
+  py::gil_scoped_release released;
+  return on_cpu(t);
+}
+
 py::object item(const Tensor& t) {
   SW_CHECK_VALUE(t.numel() == 1, "item: expected a tensor with one element, got shape ", t.shape());
+  if (!t.device().is_cpu()) return scalar_at(host_copy(t), 0);
   return scalar_at(t, t.offset());
 }
 
@@ -36,7 +42,7 @@ bool truth(const Tensor& t) {
   SW_CHECK_VALUE(t.numel() == 1,
                  "bool: the truth of a tensor with more than one element (or none) is ambiguous, got shape ", t.shape(),
                  "; use any() or all()");
-  return py::cast<bool>(py::bool_(scalar_at(t, t.offset())));
+  return py::cast<bool>(py::bool_(item(t)));
 }
 
 int64_t length(const Tensor& t) {
@@ -84,7 +90,11 @@ SW_BINDINGS(tensor) {
       "other"_a);
   plain_method(m, "item", &item, "The value of a tensor with one element, as a Python number. ValueError for others.");
   plain_method(
-      m, "tolist", [](const Tensor& t) { return nested_list(t, 0, t.offset()); },
+      m, "tolist",
+      [](const Tensor& t) {
+        const Tensor h = t.device().is_cpu() ? t : host_copy(t);
+        return nested_list(h, 0, h.offset());
+      },
       "The values as nested lists of Python numbers; a 0-dim tensor gives a number.");
   plain_method(m, "__len__", &length);
   plain_method(m, "__bool__", &truth);

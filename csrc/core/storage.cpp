@@ -10,6 +10,8 @@
 #include <unordered_set>
 
 #include "core/check.h"
+#include "core/cuda.h"
+#include "core/cuda_memory.h"
 #include "core/memory_guard.h"
 
 #ifdef __linux__
@@ -117,11 +119,6 @@ CpuAllocator& cpu_allocator() {
   return *allocator;
 }
 
-void check_cpu(Device device) {
-  if (!device.is_cpu())
-    throw DeviceError(concat("device ", device.str(), ": this build of skipway has no CUDA support"));
-}
-
 }  // namespace
 
 namespace {
@@ -174,32 +171,33 @@ int64_t memory_guard_errors() { return guards().errors; }
 Storage::~Storage() {
   if (release) {
     release();
+  } else if (data && !device.is_cpu()) {
+    cuda::release_on_stream(device.index, stream, data, bytes);
   } else if (data) {
     cpu_allocator().put(data, capacity_of_freed(static_cast<const unsigned char*>(data), bytes));
   }
 }
 
 StoragePtr allocate(size_t bytes, Device device) {
-  check_cpu(device);
   if (bytes > kLimit) throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes were asked for"));
   auto storage = std::make_shared<Storage>();
-  storage->data = guards().on ? get_guarded(bytes) : cpu_allocator().get(size_class(bytes));
+  if (device.is_cpu()) {
+    storage->data = guards().on ? get_guarded(bytes) : cpu_allocator().get(size_class(bytes));
+  } else {
+    storage->stream = cuda::current_stream(device.index).handle;
+    storage->data = cuda::allocate_on_stream(device.index, storage->stream, bytes);
+  }
   storage->bytes = bytes;
   storage->device = device;
   return storage;
 }
 
 MemoryStats memory_stats(Device device) {
-  check_cpu(device);
-  return cpu_allocator().stats();
+  return device.is_cpu() ? cpu_allocator().stats() : cuda::memory_stats(device.index);
 }
 void reset_peak_memory_stats(Device device) {
-  check_cpu(device);
-  cpu_allocator().reset_peak();
+  device.is_cpu() ? cpu_allocator().reset_peak() : cuda::reset_peak_memory_stats(device.index);
 }
-void empty_cache(Device device) {
-  check_cpu(device);
-  cpu_allocator().empty_cache();
-}
+void empty_cache(Device device) { device.is_cpu() ? cpu_allocator().empty_cache() : cuda::empty_cache(device.index); }
 
 }  // namespace skipway

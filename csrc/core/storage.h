@@ -16,6 +16,7 @@ struct Storage {
   size_t bytes = 0;
   Device device;
   std::atomic<uint64_t> version{0};  // raised by each in-place change of any tensor on this memory
+  void* stream = nullptr;            // of CUDA memory: the stream it was allocated on
   std::function<void()> release;     // frees memory that is not the allocator's (a NumPy array's, DLPack's)
 
   Storage() = default;

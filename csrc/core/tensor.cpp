@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/cuda.h"
 #include "core/parallel.h"
 
 namespace skipway {
@@ -101,13 +102,13 @@ Tensor empty_like(const Tensor& t, DType dtype) {
 
 Tensor zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  std::memset(t.data(), 0, t.storage()->bytes);
+  fill_memory(t.data(), device, 0, t.storage()->bytes);
   return t;
 }
 
 Tensor zeros_like(const Tensor& t) {
   Tensor z = empty_like(t);
-  std::memset(z.data(), 0, z.storage()->bytes);
+  fill_memory(z.data(), z.device(), 0, z.storage()->bytes);
   return z;
 }
 

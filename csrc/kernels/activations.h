@@ -1,41 +1,7 @@
 // Activation functions on vectors: value(x), and grad(g, s) = g f'(x), where s is the output y for those of
 // activation_saves_output and the input x for the others. NaN goes through; infinities give the limit.
 #pragma once
-#include "core/dtype.h"
-
-namespace skipway {
-
-enum class Activation : uint8_t {
-  Identity,
-  Relu,
-  NegRelu,
-  LeakyRelu,
-  Elu,
-  Gelu,
-  GeluTanh,
-  Softplus,
-  Silu,
-  Mish,
-  Hardtanh,
-  Hardswish,
-  Hardsigmoid,
-  Softsign,
-  LogSigmoid,
-  Tanhshrink,
-  Softshrink,
-  Hardshrink,
-  Threshold,
-};
-// What an activation's numbers mean stands at its functor below.
-struct ActivationParams {
-  double a = 0, b = 0, c = 0;
-};
-SW_INLINE constexpr bool activation_saves_output(Activation f, const ActivationParams& p) {
-  return f == Activation::Relu || f == Activation::Hardtanh || (f == Activation::LeakyRelu && p.a >= 0);
-}
-
-}  // namespace skipway
-
+#include "kernels/activation_args.h"
 #include "kernels/vmath.h"
 #include "kernels/walk.h"
 

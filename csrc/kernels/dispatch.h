@@ -1,8 +1,9 @@
-// A kernel is one function per instruction set with the same signature, void name(const Args&), declared by
+// A kernel is one function per instruction set, void name(const Args&), and one for CUDA devices, declared by
 //   SW_DECLARE_KERNEL(layer_norm_forward, LayerNormArgs)
-// and defined in <op>_cpu.cpp inside namespace skipway::SW_ISA, a file that CMake compiles once per instruction set.
-// launch(device, layer_norm_forward, args) picks one.
+// and defined in <op>_cpu.cpp inside namespace skipway::SW_ISA, a file that CMake compiles once per instruction set,
+// and in <op>_cuda.cu by SW_CUDA_KERNEL(layer_norm_forward). launch(device, layer_norm_forward, args) picks one.
 #pragma once
+#include "core/cuda.h"
 #include "core/device.h"
 #include "kernels/isa.h"
 
@@ -16,8 +17,9 @@ struct Kernel {
 
 template <class Args>
 void launch(Device device, const Kernel<Args>& kernel, const Args& args) {
-  if (!device.is_cpu()) missing_kernel(device, kernel.name);
-  kernel.cpu[int(current_isa())](args);
+  if (device.is_cpu()) return kernel.cpu[int(current_isa())](args);
+  const auto function = reinterpret_cast<cuda::KernelFunction<Args>>(cuda::find_kernel(kernel.name, device));
+  function(args, cuda::current_stream(device.index));
 }
 
 // What a backward kernel does with an output: nothing, overwrite it, or add to what is there (a residual stream).
@@ -29,7 +31,9 @@ struct Grad {
 
 }  // namespace skipway
 
-#ifdef SW_X86
+#if defined(SW_CUDA_MODULE)
+#define SW_DECLARE_KERNEL(name, Args) using name##_args = Args;
+#elif defined(SW_X86)
 #define SW_DECLARE_KERNEL(name, Args) \
   namespace baseline {                \
   void name(const Args&);             \

@@ -1,14 +1,9 @@
-// Activations that other kernels apply on their way out: relu, leaky_relu (slope 0.01) and relu6. Each one's gradient
-// follows from its output, so no input has to be kept for it.
+// The activations of fused_args.h on vectors.
 #pragma once
-#include <cstdint>
-
+#include "kernels/fused_args.h"
 #include "kernels/simd.h"
 
 namespace skipway {
-
-enum class FusedAct : uint8_t { None, Relu, LeakyRelu, Relu6 };
-
 namespace SW_ISA {
 
 template <class V>

@@ -53,8 +53,4 @@ Isa parse_isa(const char* name) {
   throw ValueError(concat("SKIPWAY_ISA: expected baseline, avx2 or avx512, got ", name));
 }
 
-void missing_kernel(Device device, const char* kernel) {
-  throw DeviceError(concat(kernel, ": no kernel for device ", device.str(), " in this build"));
-}
-
 }  // namespace skipway

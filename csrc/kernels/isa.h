@@ -16,6 +16,5 @@ Isa best_isa();         // what this CPU can run
 void set_isa(Isa isa);  // for tests; throws ValueError when the CPU cannot run it
 const char* name_of(Isa isa);
 Isa parse_isa(const char* name);  // throws ValueError
-[[noreturn]] void missing_kernel(Device device, const char* kernel);
 
 }  // namespace skipway

@@ -1,44 +1,15 @@
 // How elementwise kernels reach their operands, whatever their strides and dtype.
 //
-// A Walk visits the elements of one operand in the order of the whole operation (the output's memory order), dimensions
-// merged where they can be. run_elementwise cuts that order into chunks; an operand that is dense and of the compute
+// run_elementwise cuts the order of a Walk into chunks; an operand that is dense and of the compute
 // type is used in place, any other is first gathered and converted into a chunk in L1. So a kernel is one loop over
 // dense memory, written for three compute types: float (also for bfloat16), double and int64_t (for all integers and
 // bool).
 #pragma once
-#include "core/dtype.h"
 #include "core/parallel.h"
-#include "core/shape.h"
 #include "kernels/simd.h"
+#include "kernels/walk_args.h"
 
 namespace skipway {
-
-struct Walk {
-  void* data = nullptr;
-  DType dtype = DType::Float32;
-  int ndim = 1;                                          // at least 1
-  int64_t sizes[kMaxDims] = {}, strides[kMaxDims] = {};  // outermost first; strides in elements, 0 where broadcast
-  int64_t period = 1;                                    // the elements repeat after so many: 1 for a single number
-  bool dense() const { return ndim == 1 && strides[0] == 1; }
-};
-
-// The type that elements of d are computed in: Float32, Float64 or Int64.
-SW_INLINE constexpr DType compute_dtype(DType d) {
-  return d == DType::Float64 ? DType::Float64 : is_floating(d) ? DType::Float32 : DType::Int64;
-}
-// dispatch_compute(compute_dtype(d), [&]<class T>(Type<T>) { ... })
-template <class F>
-SW_INLINE void dispatch_compute(DType d, F&& f) {
-  switch (d) {
-    case DType::Float32:
-      return f(Type<float>{});
-    case DType::Float64:
-      return f(Type<double>{});
-    default:
-      return f(Type<int64_t>{});
-  }
-}
-
 namespace SW_ISA {
 
 inline constexpr int64_t kChunk = 512;

@@ -6,12 +6,12 @@ namespace {
 
 template <class D, class S>
 SW_INLINE D convert(S v) {
-  if constexpr (dtype_of<S> == DType::BFloat16) {
+  if constexpr (is_half(dtype_of<S>)) {
     return convert<D>(float(v));
   } else if constexpr (dtype_of<D> == DType::Bool) {
     return v != S(0);
-  } else if constexpr (dtype_of<D> == DType::BFloat16) {
-    return bfloat16(float(v));
+  } else if constexpr (is_half(dtype_of<D>)) {
+    return D(float(v));
   } else if constexpr (dtype_of<D> == DType::UInt8 && is_floating(dtype_of<S>)) {
     return uint8_t(int32_t(v));
   } else {
@@ -125,8 +125,8 @@ SW_INLINE void* at(const Walk& w, int64_t pos) { return static_cast<char*>(w.dat
 
 void convert_run(DType to_dtype, void* to, DType from_dtype, const void* from, int64_t n) {
   if (from_dtype == DType::Bool && to_dtype != DType::Bool) from_dtype = DType::UInt8;  // the same bytes, as numbers
-  dispatch_all(to_dtype, [&]<class D>(Type<D>) {
-    dispatch_all(from_dtype,
+  dispatch_any(to_dtype, [&]<class D>(Type<D>) {
+    dispatch_any(from_dtype,
                  [&]<class S>(Type<S>) { convert_loop(static_cast<D*>(to), static_cast<const S*>(from), n); });
   });
 }

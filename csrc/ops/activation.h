@@ -7,8 +7,9 @@
 #include <string>
 
 #include "core/tensor.h"
-#include "kernels/activations.h"
+#include "kernels/activation_args.h"
 #include "kernels/dispatch.h"
+#include "kernels/walk_args.h"
 
 namespace skipway {
 

@@ -1,5 +1,7 @@
 #include "ops/activation.h"
 
+#include "kernels/activations.h"
+
 namespace skipway {
 namespace SW_ISA {
 

@@ -15,7 +15,7 @@
 
 #include "core/tensor.h"
 #include "kernels/dispatch.h"
-#include "kernels/fused.h"
+#include "kernels/fused_args.h"
 
 namespace skipway {
 

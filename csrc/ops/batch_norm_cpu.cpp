@@ -1,6 +1,7 @@
 // Channel normalisation, forward. Formulas: ops/batch_norm.h; how the data is cut: kernels/channel_plan.h.
 #include "core/parallel.h"
 #include "kernels/channel_plan.h"
+#include "kernels/fused.h"
 #include "kernels/partial.h"
 #include "kernels/wide.h"
 #include "ops/batch_norm.h"

@@ -1,6 +1,7 @@
 #include "ops/copy.h"
 
 #include "autograd/tape.h"
+#include "core/cuda.h"
 #include "ops/iterator.h"
 #include "ops/reduce.h"
 
@@ -35,12 +36,37 @@ Tensor recorded_copy(const char* name, const Tensor& y, const Tensor& x) {
   return y;
 }
 
+// A tensor of src's values that copy_memory can take to `like` as it is: its shape, dtype and dense layout.
+Tensor prepared(const Tensor& src, const Tensor& like) {
+  if (src.shape() == like.shape() && src.dtype() == like.dtype() && src.strides() == like.strides()) return src;
+  const Tensor t = empty_strided(like.shape(), like.strides(), like.dtype(), src.device());
+  copy_into(t, src);
+  return t;
+}
+
+void copy_across(const Tensor& dst, const Tensor& src, bool non_blocking) {
+  if (!dst.is_dense()) {
+    const Tensor landed = empty(dst.shape(), dst.dtype(), dst.device());
+    copy_across(landed, src, non_blocking);
+    return copy_into(dst, landed);
+  }
+  const Tensor from = prepared(src, dst);
+  const bool temporary = from.storage() != src.storage();  // freed when this returns
+  copy_memory(dst.data(), dst.device(), from.data(), from.device(), size_t(dst.numel() * size_of(dst.dtype())),
+              non_blocking && !temporary);
+}
+
 }  // namespace
 
-void copy_into(const Tensor& dst, const Tensor& src) {
+void copy_into(const Tensor& dst, const Tensor& src) { copy_into(dst, src, false); }
+
+void copy_into(const Tensor& dst, const Tensor& src, bool non_blocking) {
   SW_CHECK_SHAPE(broadcast_shapes(dst.shape(), src.shape(), "copy_") == dst.shape(), "copy_: expected a source that ",
                  "broadcasts to ", dst.shape(), ", got ", src.shape());
   if (dst.numel() == 0) return;
+  const bool number = src.device().is_cpu() && src.numel() == 1;  // travels in the kernel's arguments
+  if (dst.device() != src.device() && !number) return copy_across(dst, src, non_blocking);
+  if (dst.device() != src.device() && dst.device().is_cpu()) return copy_across(dst, src, non_blocking);
   const ElementLoop loop(dst);
   CopyArgs args{};
   args.numel = loop.numel();
@@ -68,6 +94,24 @@ Tensor to(const Tensor& x, DType dtype) {
   return x.dtype() == dtype ? x : recorded_copy("to", empty_like(x, dtype), x);
 }
 
+Tensor to(const Tensor& x, Device device, bool non_blocking) {
+  check_defined("to", "input", x);
+  if (x.device() == device) return x;
+  cuda::check_device(device);
+  const Tensor y =
+      x.is_dense() ? empty_strided(x.shape(), x.strides(), x.dtype(), device) : empty(x.shape(), x.dtype(), device);
+  copy_into(y, x, non_blocking);
+  if (is_floating(y.dtype())) {
+    tape::record("to", {y}, {x}, {}, [from = x.device()](tape::Backward& b) { b.give(0, to(b.grad(), from)); });
+  }
+  return y;
+}
+
+Tensor on_cpu(const Tensor& x) {
+  tape::NoGradGuard off;
+  return contiguous(to(x, Device{}));
+}
+
 Tensor clone(const Tensor& x) {
   check_defined("clone", "input", x);
   return recorded_copy("clone", empty_like(x), x);
@@ -75,17 +119,18 @@ Tensor clone(const Tensor& x) {
 
 namespace {
 
-Tensor overwrite(const char* name, const Tensor& x, const Tensor& src) {
+Tensor overwrite(const char* name, const Tensor& x, const Tensor& src, bool non_blocking = false) {
   check_defined(name, "input", x);
   check_defined(name, "src", src);
   tape::begin_inplace(name, x);
   Tensor y = x.alias();
-  copy_into(y, without_overlap(src, y));
+  copy_into(y, without_overlap(src, y), non_blocking);
   if (is_floating(y.dtype())) {
-    tape::record(name, {y}, {x, src}, {}, [shape = src.shape(), dtype = src.dtype()](tape::Backward& b) {
-      if (b.needs(1)) b.give(1, to(sum_to(b.grad(), shape), dtype));
-      if (b.needs(0)) b.give(0, zeros_like(b.grad()));
-    });
+    tape::record(name, {y}, {x, src}, {},
+                 [shape = src.shape(), dtype = src.dtype(), device = src.device()](tape::Backward& b) {
+                   if (b.needs(1)) b.give(1, to(to(sum_to(b.grad(), shape), dtype), device));
+                   if (b.needs(0)) b.give(0, zeros_like(b.grad()));
+                 });
   }
   tape::finish_inplace(x, y);
   return x;
@@ -93,7 +138,7 @@ Tensor overwrite(const char* name, const Tensor& x, const Tensor& src) {
 
 }  // namespace
 
-Tensor copy_(const Tensor& x, const Tensor& src, bool) { return overwrite("copy_", x, src); }
+Tensor copy_(const Tensor& x, const Tensor& src, bool non_blocking) { return overwrite("copy_", x, src, non_blocking); }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
   check_defined("fill_", "value", value);

@@ -1,5 +1,7 @@
 #include "ops/copy.h"
 
+#include "kernels/walk.h"
+
 namespace skipway {
 namespace SW_ISA {
 namespace {

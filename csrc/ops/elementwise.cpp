@@ -16,7 +16,10 @@ void check_operands(const char* name, std::initializer_list<Tensor> operands) {
 // The output: `out` if it has the shape, else a new tensor.
 Tensor output(const char* name, const Shape& shape, DType dtype, const Tensor& out,
               std::initializer_list<Tensor> operands) {
+  const Device device = output_device(name, operands);
   if (!out.defined()) return elementwise_output(shape, dtype, operands);
+  SW_CHECK_AS(DeviceError, out.device() == device || device.is_cpu(), name, ": in place on a tensor on ", out.device(),
+              ", expected operands there, got one on ", device);
   SW_CHECK_SHAPE(out.shape() == shape, name, ": in place, expected operands that broadcast to ", out.shape(),
                  ", got a result of shape ", shape);
   return out;

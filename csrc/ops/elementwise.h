@@ -7,7 +7,7 @@
 
 #include "core/tensor.h"
 #include "kernels/dispatch.h"
-#include "kernels/walk.h"
+#include "kernels/walk_args.h"
 
 namespace skipway {
 

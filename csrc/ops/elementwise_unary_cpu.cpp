@@ -1,4 +1,5 @@
 #include "kernels/vmath.h"
+#include "kernels/walk.h"
 #include "ops/elementwise.h"
 
 namespace skipway {

@@ -1,6 +1,7 @@
 #include "ops/iterator.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/copy.h"
 
@@ -21,6 +22,18 @@ bool has_broadcast(const Tensor& t) {
 
 }  // namespace
 
+Device output_device(const char* op, std::initializer_list<Tensor> operands) {
+  const Tensor* decides = nullptr;
+  for (const Tensor& t : operands) {
+    if (!t.defined() || (t.device().is_cpu() && t.dim() == 0)) continue;
+    if (!decides) decides = &t;
+    SW_CHECK_AS(DeviceError, t.device() == decides->device(), op, ": expected tensors on one device, got ",
+                decides->dtype(), " ", decides->shape(), " on ", decides->device(), " and ", t.dtype(), " ", t.shape(),
+                " on ", t.device());
+  }
+  return decides ? decides->device() : Device{};
+}
+
 Tensor elementwise_output(const Shape& shape, DType dtype, std::initializer_list<Tensor> operands) {
   for (const Tensor& t : operands) {
     if (!t.defined() || t.shape() != shape || has_broadcast(t)) continue;
@@ -36,10 +49,10 @@ Tensor elementwise_output(const Shape& shape, DType dtype, std::initializer_list
     }
     return empty_strided(shape, strides, dtype, t.device());
   }
-  return empty(shape, dtype, operands.begin()->device());
+  return empty(shape, dtype, output_device("elementwise", operands));
 }
 
-ElementLoop::ElementLoop(const Tensor& out) : out_dim_(out.dim()), numel_(out.numel()) {
+ElementLoop::ElementLoop(const Tensor& out) : device_(out.device()), out_dim_(out.dim()), numel_(out.numel()) {
   int order[kMaxDims];
   order_by_stride(out.strides(), order);
   for (int i = 0; i < out_dim_; ++i) {
@@ -59,8 +72,13 @@ void ElementLoop::strides_of(const Tensor& operand, int64_t* strides) const {
 
 Walk ElementLoop::walk(const Tensor& operand) const {
   Walk w;
-  w.data = operand.data();
   w.dtype = operand.dtype();
+  if (operand.device().is_cpu() && !device_.is_cpu()) {  // a number; output_device has seen to that
+    w.data = nullptr;
+    std::memcpy(&w.immediate, operand.data(), size_t(size_of(operand.dtype())));
+  } else {
+    w.data = operand.data();
+  }
   w.ndim = 0;
   int64_t strides[kMaxDims];
   strides_of(operand, strides);

@@ -3,9 +3,13 @@
 #include <initializer_list>
 
 #include "core/tensor.h"
-#include "kernels/walk.h"
+#include "kernels/walk_args.h"
 
 namespace skipway {
+
+// Where the result of an elementwise operation lives: on the device of its operands. 0-dim tensors on the CPU go with
+// any. Otherwise operands on two devices are a DeviceError that names both.
+Device output_device(const char* op, std::initializer_list<Tensor> operands);
 
 // An uninitialised output of `shape`: laid out as the first operand that has this shape, so that channels-last (or any
 // other order of dimensions) carries through; row-major when none has it.
@@ -22,6 +26,7 @@ class ElementLoop {
   void strides_of(const Tensor& operand, int64_t* strides) const;  // ndim() of them, 0 where broadcast
 
  private:
+  Device device_;
   int out_dim_, ndim_ = 0;
   int64_t numel_, sizes_[kMaxDims];
   int dims_[kMaxDims];

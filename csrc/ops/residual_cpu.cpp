@@ -1,6 +1,7 @@
 #include "ops/residual.h"
 
 #include "core/parallel.h"
+#include "kernels/fused.h"
 #include "kernels/partial.h"
 #include "kernels/wide.h"
 

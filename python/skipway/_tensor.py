@@ -50,7 +50,6 @@ preserve_format = _MemoryFormat("preserve_format")
 strided = _MemoryFormat("strided")
 
 _core_init = Tensor.__init__
-_HALF = "float16 is not supported on the CPU; use bfloat16"
 
 
 class _Missing:
@@ -71,7 +70,7 @@ class _Missing:
         return f"skipway.{self.name} (not supported)"
 
 
-half = float16 = _Missing("float16", "bfloat16")
+half = float16 = _core.float16
 complex64 = cfloat = _Missing("complex64", "two float tensors")
 complex128 = cdouble = _Missing("complex128", "two float tensors")
 int8 = _Missing("int8", "int32")
@@ -122,18 +121,12 @@ def _to(
             device = arg
         elif arg is not None and not isinstance(arg, bool):
             raise TypeError(f"to: expected a device, a dtype or a tensor, got {type(arg).__name__}")
-    if device is not None:
-        _check_device("to", device)
     result = self if dtype is None else self._to(_as_dtype(dtype))
+    if device is not None:
+        result = result._to_device(device, non_blocking)
     if memory_format is not None and memory_format is not preserve_format:
         result = result.contiguous(memory_format=memory_format)
     return result.clone() if copy and result is self else result
-
-
-def _check_device(op: str, device: Any) -> None:
-    d = device if isinstance(device, _core.device) else _core.device(device)
-    if d.type != "cpu":
-        raise _core.DeviceError(f"{op}: {d} is not available: this build of skipway runs on the CPU only")
 
 
 def _caster(dtype: Any) -> Callable[..., Tensor]:
@@ -144,24 +137,18 @@ def _caster(dtype: Any) -> Callable[..., Tensor]:
     return cast
 
 
-def _half(self: Tensor, memory_format: Any = None) -> Tensor:
-    """A TypeError: float16 does not exist on the CPU."""
-    raise TypeError(f"half: {_HALF}")
-
-
 def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor in CPU memory: itself."""
-    return self
+    """The tensor in CPU memory: itself where it is there."""
+    return self._to_device("cpu")
 
 
 def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
-    """A DeviceError where there is no CUDA device."""
-    _check_device("cuda", "cuda" if device is None else device)
-    return self
+    """The tensor in the memory of a CUDA device (the current one unless `device` says otherwise)."""
+    return self._to_device("cuda" if device is None else device, non_blocking)
 
 
 _TYPE_NAMES = {
-    "float32": "FloatTensor", "float64": "DoubleTensor", "bfloat16": "BFloat16Tensor", "int64": "LongTensor",
+    "float32": "FloatTensor", "float64": "DoubleTensor", "bfloat16": "BFloat16Tensor", "float16": "HalfTensor", "int64": "LongTensor",
     "int32": "IntTensor", "uint8": "ByteTensor", "bool": "BoolTensor",
 }  # fmt: skip
 
@@ -331,7 +318,7 @@ def _set_attributes() -> None:
         "__array_priority__": 1000, "__hash__": object.__hash__,
         "__rmatmul__": lambda self, other: _core.matmul(creation.as_tensor(other), self),
         "allclose": _functions.allclose, "equal": _functions.equal, "is_nonzero": _functions.is_nonzero,
-        "to": _to, "half": _half, "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
+        "to": _to, "half": _caster(_core.float16), "cpu": _cpu, "cuda": _cuda, "type": _type, "type_as": _type_as,
         "backward": _backward, "is_contiguous": _is_contiguous, "new_tensor": _new_tensor, "resize_": _resize_,
         "apply_": _apply_,
         "grad_fn": property(lambda self: self._grad_fn(), doc="The op that made the tensor, or None."),
