@@ -8,7 +8,7 @@ import pytest
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
 
-KERNEL_CORE = {"core/shape.h", "core/dtype.h", "core/check.h", "core/rng.h", "core/device.h", "core/parallel.h"}
+KERNEL_CORE = {"core/shape.h", "core/dtype.h", "core/check.h", "core/rng.h", "core/device.h", "core/parallel.h", "core/cuda.h"}
 
 
 def includes(path: Path) -> list[str]:
@@ -23,6 +23,8 @@ def may_include(path: str, header: str) -> bool:
     if layer == "autograd":
         return target in {"core", "autograd"} or header == "kernels/dispatch.h"
     if layer == "kernels":
+        return target in {"kernels", "cuda_emulator"} or header in KERNEL_CORE
+    if layer == "cuda":
         return target == "kernels" or header in KERNEL_CORE
     if path.startswith("ops/") and re.search(r"_(cpu|cuda)\.(cpp|cu)$", path):
         return target == "kernels" or target == "ops" or header in KERNEL_CORE

@@ -217,8 +217,17 @@ def test_dtype_objects():
     assert repr(sw.float32) == "skipway.float32" and sw.float is sw.float32 and sw.long is sw.int64
     assert sw.zeros(1, dtype=np.float64).dtype is sw.float64
     assert sw.zeros(1, dtype=int).dtype is sw.int64
-    with pytest.raises(TypeError, match="float16|half"):
-        sw.zeros(1, dtype=np.float16)
+    assert sw.zeros(1, dtype=np.float16).dtype is sw.float16
+
+
+def test_float16_converts_as_numpy_does():
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    np.testing.assert_array_equal(sw.from_numpy(every.copy()).float().numpy(), every.astype(np.float32))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(20000).astype(np.float32) * np.float32(10) ** rng.integers(-9, 6, 20000).astype(np.float32)
+    x[:6] = [np.nan, np.inf, -np.inf, -0.0, 65519.9, 65520.0]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(sw.tensor(x).half().numpy(), x.astype(np.float16))
 
 
 def test_subclass_without_init():

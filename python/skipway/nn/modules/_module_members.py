@@ -198,8 +198,8 @@ class ModuleMembers(ModuleState):
         return self._cast(_core.bfloat16)
 
     def half(self: M) -> M:
-        """float16 does not exist on the CPU: a TypeError that names the alternative."""
-        raise TypeError(f"{type(self).__name__}.half: float16 is not supported on the CPU; use .bfloat16()")
+        """Casts floating-point parameters and buffers to float16, in which only CUDA devices compute."""
+        return self._cast(_core.float16)
 
     def cpu(self: M) -> M:
         """Moves all parameters and buffers to the CPU."""
