@@ -8,7 +8,15 @@ import pytest
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
 
-KERNEL_CORE = {"core/shape.h", "core/dtype.h", "core/check.h", "core/rng.h", "core/device.h", "core/parallel.h", "core/cuda.h"}
+KERNEL_CORE = {
+    "core/shape.h",
+    "core/dtype.h",
+    "core/check.h",
+    "core/rng.h",
+    "core/device.h",
+    "core/parallel.h",
+    "core/cuda.h",
+}
 
 
 def includes(path: Path) -> list[str]:
