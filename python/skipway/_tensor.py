@@ -148,8 +148,8 @@ def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_f
 
 
 _TYPE_NAMES = {
-    "float32": "FloatTensor", "float64": "DoubleTensor", "bfloat16": "BFloat16Tensor", "float16": "HalfTensor", "int64": "LongTensor",
-    "int32": "IntTensor", "uint8": "ByteTensor", "bool": "BoolTensor",
+    "float32": "FloatTensor", "float64": "DoubleTensor", "bfloat16": "BFloat16Tensor", "float16": "HalfTensor",
+    "int64": "LongTensor", "int32": "IntTensor", "uint8": "ByteTensor", "bool": "BoolTensor",
 }  # fmt: skip
 
 
