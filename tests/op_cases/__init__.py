@@ -16,6 +16,7 @@ from . import (
 )
 from .bad_inputs import BAD
 from .case import Bad, Input, OpCase, Sample, round_to
+from .more_bad_inputs import BAD as MORE_BAD
 
 FAMILIES = (
     activations,
@@ -32,8 +33,8 @@ FAMILIES = (
 )
 CASES: list[OpCase] = [case for family in FAMILIES for case in family.CASES]
 for _case in CASES:
-    _case.errors += BAD.pop(_case.name, [])
-if BAD:
-    raise ValueError(f"bad inputs of rows that do not exist: {sorted(BAD)}")
+    _case.errors += BAD.get(_case.name, []) + MORE_BAD.get(_case.name, [])
+if _unknown := (BAD.keys() | MORE_BAD.keys()) - {case.name for case in CASES}:
+    raise ValueError(f"bad inputs of rows that do not exist: {sorted(_unknown)}")
 
 __all__ = ["CASES", "Bad", "Input", "OpCase", "Sample", "round_to"]
