@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import skipway as sw
 from layer_errors import FAMILIES, ROWS
@@ -84,3 +85,21 @@ def test_what_is_no_tensor_and_too_many_arguments_are_named(name):
     says = f"expected arguments ({names}): too many positional arguments"
     classes = {name, name.removeprefix("Lazy")}  # a lazy layer has become plain by then
     assert str(caught.value) in {f"TypeError in body.0 ({cls}): {says}" for cls in classes}
+
+
+@pytest.mark.parametrize(
+    "layer, sizes",
+    [
+        (nn.MaxPool2d(np.int64(2)), (1, 2, 2, 2)), (nn.MaxPool2d((2,)), (1, 2, 2, 2)),
+        (nn.LPPool2d(2, (2,)), (1, 2, 2, 2)), (nn.AvgPool2d([2, 2], stride=[1, 1]), (1, 2, 3, 3)),
+        (nn.AdaptiveAvgPool2d((None, 1)), (1, 2, 4, 1)), (nn.ZeroPad2d((1, 1)), (1, 2, 4, 6)),
+        (nn.ConstantPad2d(-1, 0), (1, 2, 2, 2)), (nn.Upsample(scale_factor=[2, 0.5]), (1, 2, 8, 2)),
+        (nn.Conv2d(np.int32(2), 3, True), (1, 3, 4, 4)), (nn.Conv2d(2, 2, 3, stride=(2,)), (1, 2, 1, 1)),
+        (nn.InstanceNorm2d(2.5), (1, 2, 4, 4)), (nn.Dropout(sw.tensor(0.5)), (1, 2, 4, 4)),
+        (nn.BatchNorm2d(2, momentum=None), (1, 2, 4, 4)), (nn.LeakyReLU(np.float32(0.5)), (1, 2, 4, 4)),
+        (nn.Unfold(np.int64(2)), (1, 8, 9)), (nn.LayerNorm(np.int64(4)), (1, 2, 4, 4)),
+    ],
+)  # fmt: skip
+def test_odd_but_meaningful_options_are_accepted(layer, sizes):
+    """One-element tuples, lists, NumPy numbers, crops, unused sizes: PyTorch takes them too."""
+    assert tuple(layer(sw.zeros(1, 2, 4, 4)).shape) == sizes

@@ -216,7 +216,8 @@ Tensor crelu(const Tensor& x, int64_t dim) {
 Tensor glu(const Tensor& x, int64_t dim) {
   check_input("glu", x);
   const int d = normalize_dim(dim, x.dim(), "glu");
-  SW_CHECK_SHAPE(x.shape()[d] % 2 == 0, "glu: expected dimension ", d, " of input ", x.shape(), " to be even");
+  SW_CHECK_SHAPE(x.dim() > 0 && x.shape()[d] % 2 == 0, "glu: expected dimension ", d, " of input ", x.shape(),
+                 " to be even");
   const int64_t half = x.shape()[d] / 2;
   Tensor y;
   {

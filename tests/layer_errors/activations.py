@@ -59,7 +59,15 @@ ROWS = {
         given(), [_INTEGERS, value("expected lambd of at least 0, got -1", x(2)).of(-1)], [_number("lambd")]
     ),
     "Threshold": Row(given(0, 1), [_INTEGERS], [_number("value", 0), _number("threshold", value=0)]),
-    "GLU": Row(given(), [_INTEGERS, shape("expected dimension 1 of input (2, 3) to be even", x(2, 3))], [_NO_DIM]),
+    "GLU": Row(
+        given(),
+        [
+            _INTEGERS,
+            shape("expected dimension 1 of input (2, 3) to be even", x(2, 3)),
+            shape("input () to be even", x()),
+        ],
+        [_NO_DIM],
+    ),
     "Softmax": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),
     "Softmin": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),
     "LogSoftmax": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),

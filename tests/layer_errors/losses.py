@@ -104,7 +104,9 @@ ROWS = {
     "GaussianNLLLoss": Row(
         given(),
         [
-            shape("expected shapes that broadcast, got input (2, 3), target (2, 3) and var (2, 4)", _A, _A, _B),
+            shape("expected shapes that broadcast, got input (2, 3) and target (2, 4)", _A, _B, _A),
+            shape("expected var of the input's shape, but for sizes of 1 or the last dimension, got ", _A, _A, _B),
+            shape("got input (2, 3) and var (3,)", _A, _A, x(3)),
             value("expected var of at least 0, got -1.0", _A, _A, _A - 1),
             kind("expected var to be a tensor or a number, got 'wide'", _A, _A, "wide"),
             _reduction(_PYTHON, _A, _A, _A),
@@ -138,6 +140,7 @@ ROWS = {
             shape("expected shapes that broadcast, got input1 (2, 3) and input2 (2, 4)", _A, _B, x(2)),
             shape("got input1 (2, 3), input2 (2, 3) and target (2, 1)", _A, _A, x(2, 1)),
             shape("expected (N, D) inputs and (N,) target, or (D,) and (), got", _A, _A, x(5)),
+            shape("expected (N, D) inputs and (N,) target, or (D,) and (), got input1 (), ", x(), x(), x()),
             _reduction(_PYTHON, _A, _A, x(2)),
         ],
         _margin("margin"),

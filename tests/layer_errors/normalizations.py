@@ -1,5 +1,7 @@
 """Bad input and options of normalization and dropout."""
 
+from dataclasses import replace
+
 from .case import Row, given, ints, kind, shape, value, x
 
 _FEATURES = [
@@ -8,6 +10,7 @@ _FEATURES = [
     kind("expected eps to be a number, got 'small'", 3, eps="small"),
     kind("expected momentum to be a number, got 'fast'", 3, momentum="fast"),
 ]
+_AFFINE = [replace(bad, given=given(*bad.given.args, **bad.given.kwargs, affine=True)) for bad in _FEATURES]
 _LAZY = [
     kind("expected eps to be a number, got 'small'", "small"),
     kind("expected momentum to be a number, got 'fast'", momentum="fast"),
@@ -80,7 +83,7 @@ for _d, _wanted in ((1, "2D or 3D"), (2, "4D"), (3, "5D")):
 
     _dims = shape(f"expected {_d + 1}D or {_d + 2}D input, got 1D of shape (3,)", x(3))
     _one = value(f"expected more than 1 spatial value per channel, got input {_point}", x(*_point))
-    ROWS[f"InstanceNorm{_d}d"] = Row(given(3), [_dims, _channels.of(3, affine=True), _one, _integers], _FEATURES)
+    ROWS[f"InstanceNorm{_d}d"] = Row(given(3), [_dims, _channels.of(3, affine=True), _one, _integers], _AFFINE)
     ROWS[f"LazyInstanceNorm{_d}d"] = Row(given(), [_dims, _one.by(f"InstanceNorm{_d}d")], _LAZY)
 
 _P = [

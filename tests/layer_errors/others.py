@@ -26,6 +26,7 @@ ROWS = {
             value("expected in_features to be at least 0, got -1", -1, 2),
             value("expected out_features to be at least 0, got -2", 4, -2),
             kind("expected in_features to be an integer or integers, got 4.0", 4.0, 2),
+            value("expected out_features to fit into 64 bits, got 9223372036854775808", 4, 2**63),
         ],
     ),
     "LazyLinear": Row(
@@ -42,6 +43,7 @@ ROWS = {
         [
             shape("expected inputs with last dimensions (3, 4), got (2, 3) and (2, 5)", x(2, 3), x(2, 5)),
             shape("alike but for the last dimension, got input1 (2, 3) and input2 (5, 4)", x(2, 3), x(5, 4)),
+            shape("alike but for the last dimension, got input1 (3,) and input2 (2, 4)", x(3), x(2, 4)),
             kind("expected arguments (input1, input2): missing a required argument: 'input2'", x(2, 3)),
         ],
         [
@@ -141,6 +143,7 @@ def _recurrent(*head, lstm=False):
     options = [
         value("expected hidden_size to be at least 1, got 0", *head, 4, 0),
         value("expected num_layers to be at least 1, got 0", *head, 4, 2, 0),
+        value("expected num_layers to be at most 65536, got 1000000000000", *head, 4, 2, 10**12),
         value("expected input_size to be at least 0, got -4", *head, -4, 2),
         value("expected dropout between 0 and 1, got 2", *head, 4, 2, dropout=2),
         kind("expected hidden_size to be an integer or integers, got 'two'", *head, 4, "two"),

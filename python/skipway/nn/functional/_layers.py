@@ -15,7 +15,7 @@ from ..._amp_state import narrow_inputs
 from ..._core import Tensor
 from ..._precision import rounded_once
 from ...autograd import no_grad
-from ._checks import broadcast, expect_broadcast, shapes_of
+from ._checks import expect_broadcast, shapes_of
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear",
@@ -92,7 +92,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear: expected inputs with last dimensions {tuple(weight.shape[1:])}, got {tuple(input1.shape)} "
             f"and {tuple(input2.shape)}"
         )
-    if not broadcast(input1.shape[:-1], input2.shape[:-1]):
+    if input1.shape[:-1] != input2.shape[:-1]:
         got = shapes_of({"input1": input1, "input2": input2})
         raise _core.ShapeError(f"bilinear: expected inputs alike but for the last dimension, got {got}")
     out, in1, in2 = weight.shape
@@ -205,6 +205,7 @@ def embedding(
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(||x1||, eps) max(||x2||, eps)) along `dim`."""
     expect_broadcast("cosine_similarity", x1=x1, x2=x2)
+    x1, x2 = _core.broadcast_tensors(x1, x2)
     n1 = x1.norm(2, dim, keepdim=True).clamp(min=eps)
     n2 = x2.norm(2, dim, keepdim=True).clamp(min=eps)
     return ((x1 / n1) * (x2 / n2)).sum(dim)

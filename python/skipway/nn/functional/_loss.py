@@ -67,9 +67,16 @@ def gaussian_nll_loss(
         if not isinstance(var, Real):
             raise TypeError(f"gaussian_nll_loss: expected var to be a tensor or a number, got {var!r:.80}")
         var = creation.full_like(input, var)
-    if var.dim() == input.dim() - 1:
-        var = var.unsqueeze(-1)
-    expect_broadcast("gaussian_nll_loss", input=input, target=target, var=var)
+    expect_broadcast("gaussian_nll_loss", input=input, target=target)
+    spread = var.unsqueeze(-1) if var.shape == input.shape[:-1] else var
+    if spread.dim() != input.dim() or any(
+        n not in (1, size) for n, size in zip(spread.shape, input.shape, strict=True)
+    ):
+        raise _core.ShapeError(
+            "gaussian_nll_loss: expected var of the input's shape, but for sizes of 1 or the last dimension, got "
+            + shapes_of({"input": input, "var": var})
+        )
+    var = spread
     if bool((var < 0).any()):
         raise ValueError(f"gaussian_nll_loss: expected var of at least 0, got {var.min().item()}")
     var = var + (var.detach().clamp(min=eps) - var.detach())
@@ -129,7 +136,7 @@ def cosine_embedding_loss(
     expect_same_dims(name, input1=input1, input2=input2)
     norms = ((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)
     cos = (input1 * input2).sum(-1) / norms.sqrt()
-    if cos.dim() > 1 or target.dim() != cos.dim() or not broadcast(cos.shape, target.shape):
+    if input1.dim() not in (1, 2) or target.dim() != cos.dim() or not broadcast(cos.shape, target.shape):
         got = shapes_of({"input1": input1, "input2": input2, "target": target})
         raise _core.ShapeError(f"{name}: expected (N, D) inputs and (N,) target, or (D,) and (), got {got}")
     zero = creation.zeros_like(cos)

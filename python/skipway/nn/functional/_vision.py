@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ... import _core
@@ -47,7 +48,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f"pixel_shuffle: expected channels divisible by upscale_factor^2 = {r * r}, got {tuple(input.shape)}"
         )
     c, h, w = input.shape[-3:]
-    x = input.reshape(-1, c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
+    x = input.reshape(math.prod(input.shape[:-3]), c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(*input.shape[:-3], c // (r * r), h * r, w * r)
 
 
@@ -61,7 +62,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             f"pixel_unshuffle: expected height and width divisible by downscale_factor {r}, got {tuple(input.shape)}"
         )
     c, h, w = input.shape[-3:]
-    x = input.reshape(-1, c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
+    x = input.reshape(math.prod(input.shape[:-3]), c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
     return x.reshape(*input.shape[:-3], c * r * r, h // r, w // r)
 
 

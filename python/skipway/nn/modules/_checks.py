@@ -45,6 +45,8 @@ def expect_whole(layer: Any, least: int | None, optional: bool = False, **argume
                 continue
             if not _is_whole(entry):
                 raise TypeError(f"{_name(layer)}: expected {name} to be an integer or integers, got {value!r}")
+            if not -(2**63) <= operator.index(entry) < 2**63:
+                raise ValueError(f"{_name(layer)}: expected {name} to fit into 64 bits, got {value!r}")
             if least is not None and entry < least:
                 raise ValueError(f"{_name(layer)}: expected {name} to be at least {least}, got {value!r}")
 

@@ -38,7 +38,8 @@ class _NormBase(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        expect_whole(self, 0, num_features=num_features)
+        if affine or track_running_stats:
+            expect_whole(self, 0, num_features=num_features)
         expect_number(self, eps=eps)
         expect_number(self, optional=True, momentum=momentum)
         self.num_features = num_features

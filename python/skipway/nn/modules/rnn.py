@@ -15,6 +15,7 @@ from ._checks import expect_number, expect_option, expect_whole
 from .module import Module
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+_MOST_LAYERS = 65536  # each has tensors of its own: more would take minutes to make
 _NONLINEARITIES = ("tanh", "relu")
 
 
@@ -67,6 +68,10 @@ class RNNBase(Module):
         expect_option(self, _GATES, mode=mode)
         expect_whole(self, 0, input_size=input_size)
         expect_whole(self, 1, hidden_size=hidden_size, num_layers=num_layers)
+        if num_layers > _MOST_LAYERS:
+            raise ValueError(
+                f"{type(self).__name__}: expected num_layers to be at most {_MOST_LAYERS}, got {num_layers}"
+            )
         expect_number(self, least=0, most=1, dropout=dropout)
         if proj_size != 0:
             raise ValueError(f"{type(self).__name__}: expected proj_size 0 (no other is supported), got {proj_size}")
