@@ -86,12 +86,12 @@ Tensor multiply(const char* op, const Tensor& a, const Tensor& b) {
   return result;
 }
 
-// beta input + alpha a b; of bfloat16 in float32, so that it is rounded once.
+// beta input + alpha a b; of 16-bit types in float32, so that it is rounded once.
 Tensor multiply_add(const char* op, const Tensor& input, const Tensor& a, const Tensor& b, double beta, double alpha) {
   check_defined(op, "input", input);
   check_same(op, "input", a, "other", b);
-  if (a.dtype() == DType::BFloat16) {
-    const auto wide = [](const Tensor& t) { return t.dtype() == DType::BFloat16 ? to(t, DType::Float32) : t; };
+  if (is_half(a.dtype())) {
+    const auto wide = [](const Tensor& t) { return is_half(t.dtype()) ? to(t, DType::Float32) : t; };
     return to(multiply_add(op, wide(input), wide(a), wide(b), beta, alpha), a.dtype());
   }
   const Tensor product = multiply(op, a, b);
