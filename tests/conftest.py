@@ -39,6 +39,16 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def restore() -> Iterator[None]:
+    """Puts the instruction set, the number of threads and the default generator back at the end."""
+    isa, number, state = _core.get_isa(), sw.get_num_threads(), _core.get_rng_state()
+    yield
+    _core.set_isa(isa)
+    sw.set_num_threads(number)
+    _core.set_rng_state(state)
+
+
+@pytest.fixture
 def threads() -> Iterator[object]:
     """sw.set_num_threads, with the number put back at the end."""
     before = sw.get_num_threads()

@@ -2,26 +2,18 @@
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric import DTYPES, assert_exact, integers, leaf
 
-ISAS = ["baseline", "avx2", "avx512"][: ["baseline", "avx2", "avx512"].index(sw._core.best_isa()) + 1]
-DTYPES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16}
+pytestmark = pytest.mark.usefixtures("restore")
+
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-
-
-@pytest.fixture(autouse=True)
-def restore_isa_and_threads():
-    isa, threads = sw._core.get_isa(), sw.get_num_threads()
-    yield
-    sw._core.set_isa(isa)
-    sw.set_num_threads(threads)
 
 
 def per_dim(value, nd):
@@ -80,20 +72,6 @@ class Reference:
         return dx, dw.reshape(-1, *dw.shape[2:]), dy.sum(axis=axes)
 
 
-def integers(rng, shape, dtype="float64", limit=2):
-    return rng.integers(-limit, limit + 1, shape).astype(np.float64).astype(DTYPES[dtype])
-
-
-def leaf(array):
-    return sw.from_numpy(np.array(array)).requires_grad_(True)
-
-
-def assert_same(actual, expected, dtype, what):
-    got = actual.detach().numpy()
-    assert got.shape == expected.shape and got.dtype == DTYPES[dtype], what
-    np.testing.assert_array_equal(got.astype(np.float64), expected.astype(DTYPES[dtype]).astype(np.float64), what)
-
-
 def check(n, c, k, size, kernel, groups=1, bias=True, dtype="float32", seed=0, **kw):
     nd, rng = len(size), np.random.default_rng(seed)
     x, w = integers(rng, (n, c, *size), dtype), integers(rng, (k, c // groups, *per_dim(kernel, nd)), dtype)
@@ -104,13 +82,13 @@ def check(n, c, k, size, kernel, groups=1, bias=True, dtype="float32", seed=0, *
     expected = reference.backward(dy.astype(np.float64))
     leaves = [None if a is None else leaf(a) for a in (x, w, b)]
     y = CONV[nd](*leaves, groups=groups, **kw)
-    assert_same(y, reference.y, dtype, "output")
+    assert_exact(y, reference.y, dtype, "output")
     y.backward(sw.from_numpy(dy))
     for tensor, gradient, what in zip(
         leaves, expected, ["input gradient", "weight gradient", "bias gradient"], strict=True
     ):
         if tensor is not None:
-            assert_same(tensor.grad, gradient, dtype, what)
+            assert_exact(tensor.grad, gradient, dtype, what)
 
 
 CASES = [
@@ -151,10 +129,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_and_gradients_are_exact(isa, dtype):
-    sw._core.set_isa(isa)
     for seed, case in enumerate(CASES):
         check(**case, dtype=dtype, seed=seed)
 
@@ -183,9 +159,7 @@ def test_any_geometry(data):
     )
 
 
-@pytest.mark.parametrize("isa", ISAS)
 def test_transposed_is_the_gradient_of_a_convolution(isa):
-    sw._core.set_isa(isa)
     cases = [
         ((2, 16, 5, 6), (16, 8, 3, 3), dict(stride=2, padding=1, output_padding=1)),
         ((2, 16, 5, 6), (16, 8, 3, 3), dict(stride=2, padding=1, output_padding=(1, 0), groups=2, dilation=2)),
@@ -210,13 +184,13 @@ def test_transposed_is_the_gradient_of_a_convolution(isa):
         ]
         zeros = np.zeros((x_shape[0], w_shape[1] * groups, *sizes))
         expected = Reference(zeros, w, None, step, pad, dil, groups).backward(x)[0] + b.reshape(-1, *(1,) * nd)
-        assert_same(y, expected, "float32", "output")
+        assert_exact(y, expected, "float32", "output")
         dy = integers(rng, expected.shape)
         y.backward(sw.from_numpy(dy.astype(np.float32)))
         reference = Reference(dy, w, None, step, pad, dil, groups)
-        assert_same(leaves[0].grad, reference.y, "float32", "input gradient")
-        assert_same(leaves[1].grad, reference.backward(x)[1], "float32", "weight gradient")
-        assert_same(leaves[2].grad, dy.sum(axis=(0, *range(2, dy.ndim))), "float32", "bias gradient")
+        assert_exact(leaves[0].grad, reference.y, "float32", "input gradient")
+        assert_exact(leaves[1].grad, reference.backward(x)[1], "float32", "weight gradient")
+        assert_exact(leaves[2].grad, dy.sum(axis=(0, *range(2, dy.ndim))), "float32", "bias gradient")
 
 
 def test_same_and_valid():
@@ -224,9 +198,9 @@ def test_same_and_valid():
     x, w = integers(rng, (2, 4, 9, 10), "float32"), integers(rng, (5, 4, 4, 3), "float32")
     same = F.conv2d(sw.from_numpy(x), sw.from_numpy(w), padding="same", dilation=(1, 2))
     wide = x.astype(np.float64), w.astype(np.float64), None
-    assert_same(same, Reference(*wide, padding=(1, 2), after=(2, 2), dilation=(1, 2)).y, "float32", "same")
+    assert_exact(same, Reference(*wide, padding=(1, 2), after=(2, 2), dilation=(1, 2)).y, "float32", "same")
     valid = F.conv2d(sw.from_numpy(x), sw.from_numpy(w), padding="valid", stride=2)
-    assert_same(valid, Reference(*wide, stride=2).y, "float32", "valid")
+    assert_exact(valid, Reference(*wide, stride=2).y, "float32", "valid")
 
 
 def test_an_image_without_a_batch_dimension():
@@ -238,10 +212,10 @@ def test_an_image_without_a_batch_dimension():
     reference = Reference(
         x.detach().numpy()[None].astype(np.float64), w.detach().numpy().astype(np.float64), None, padding=1
     )
-    assert_same(y, reference.y[0], "float32", "output")
+    assert_exact(y, reference.y[0], "float32", "output")
     dx, dw, _ = reference.backward(np.ones(reference.y.shape))
-    assert_same(x.grad, dx[0], "float32", "input gradient")
-    assert_same(w.grad, dw, "float32", "weight gradient")
+    assert_exact(x.grad, dx[0], "float32", "input gradient")
+    assert_exact(w.grad, dw, "float32", "weight gradient")
 
 
 def test_any_memory_layout_gives_the_same():
@@ -253,10 +227,10 @@ def test_any_memory_layout_gives_the_same():
     for a in (sw.from_numpy(x), sw.from_numpy(channels_last).permute(0, 3, 1, 2)):
         for b in (sw.from_numpy(w), sw.from_numpy(turned).permute(3, 2, 0, 1)):
             y = F.conv2d(a, b, padding=1)
-            assert_same(y, expected, "float32", "output")
+            assert_exact(y, expected, "float32", "output")
             assert y.stride() == (9 * 8 * 4, 1, 8 * 4, 4)
     big = sw.from_numpy(np.concatenate([x, x], axis=1))
-    assert_same(F.conv2d(big[:, 6:], sw.from_numpy(w), padding=1), expected, "float32", "a slice of channels")
+    assert_exact(F.conv2d(big[:, 6:], sw.from_numpy(w), padding=1), expected, "float32", "a slice of channels")
 
 
 def test_an_empty_batch():
@@ -281,8 +255,8 @@ def test_gradients_of_reused_tensors_add_up():
     (F.conv2d(xs, ws, padding=1) + F.conv2d(xs, ws, padding=1) + xs).sum().backward()
     reference = Reference(x, w, None, padding=1)
     dx, dw, _ = reference.backward(np.ones(reference.y.shape))
-    assert_same(xs.grad, 2 * dx + 1, "float64", "input gradient")
-    assert_same(ws.grad, 2 * dw, "float64", "weight gradient")
+    assert_exact(xs.grad, 2 * dx + 1, "float64", "input gradient")
+    assert_exact(ws.grad, 2 * dw, "float64", "weight gradient")
 
 
 @pytest.mark.parametrize(

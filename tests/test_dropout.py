@@ -2,30 +2,15 @@
 
 import numpy as np
 import pytest
+from conftest import available_isas
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"]
+pytestmark = pytest.mark.usefixtures("restore")
+
 LOW = -1.7580993408473766  # -scale * alpha of SELU
 ELEMENTWISE = ["dropout", "alpha_dropout"]
 CHANNELWISE = ["dropout2d", "feature_alpha_dropout"]
 DTYPES = {"float64": 1e-14, "float32": 1e-6, "bfloat16": 0.008}
-
-
-@pytest.fixture(autouse=True)
-def restore():
-    isa, threads, state = _core.get_isa(), _core.get_num_threads(), _core.get_rng_state()
-    yield
-    _core.set_isa(isa)
-    _core.set_num_threads(threads)
-    _core.set_rng_state(state)
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    if request.param not in ISAS[: ISAS.index(_core.best_isa()) + 1]:
-        pytest.skip("not on this CPU")
-    _core.set_isa(request.param)
-    return request.param
 
 
 def words_of(seed, n, offset=0):
@@ -133,7 +118,7 @@ def test_channels(name, shape, batched):
 def test_same_bits_for_any_number_of_threads_and_instruction_set():
     x = np.random.default_rng(2).standard_normal((3, 50, 33, 31)).astype(np.float32)
     results = []
-    for isa in ISAS[: ISAS.index(_core.best_isa()) + 1]:
+    for isa in available_isas():
         for threads in (1, 2, 5):
             for layout in ("row-major", "channels-last"):
                 _core.set_isa(isa)

@@ -2,20 +2,10 @@
 
 import numpy as np
 import pytest
+from numeric import tensor
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "bfloat16": 0.03}
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _core.get_isa()
-    if request.param not in ISAS[: ISAS.index(_core.best_isa()) + 1]:
-        pytest.skip("not on this CPU")
-    _core.set_isa(request.param)
-    yield request.param
-    _core.set_isa(before)
 
 
 def matrix(mode, size, out, scale_factor=None, align_corners=False):
@@ -50,14 +40,9 @@ def apply(matrices, x):
     return x
 
 
-def tensor(a, dtype):
-    t = _core.empty(a.shape, dtype=getattr(_core, dtype))
-    return t.copy_(_core.from_numpy(np.array(a)))
-
-
 def check(shape, size, mode, dtype, scale_factor=None, align_corners=None):
     rng = np.random.default_rng(0)
-    x = tensor(rng.standard_normal(shape), dtype).requires_grad_()
+    x = tensor(rng.standard_normal(shape), dtype=getattr(_core, dtype)).requires_grad_()
     options = {"mode": mode}
     if align_corners is not None:
         options["align_corners"] = align_corners
@@ -71,7 +56,7 @@ def check(shape, size, mode, dtype, scale_factor=None, align_corners=None):
         matrix(kernel, i, o, None if mode == "area" else f, bool(align_corners))
         for i, o, f in zip(shape[2:], size, factors, strict=True)
     ]
-    dy = tensor(rng.standard_normal(y.shape), dtype)
+    dy = tensor(rng.standard_normal(y.shape), dtype=getattr(_core, dtype))
     (dx,) = _core._grad([y], [x], [dy], False, False)
     exact = [t.detach().numpy().astype(np.float64) for t in (x, y, dx, dy)]
     tol = TOLERANCE[dtype]

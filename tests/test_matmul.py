@@ -1,36 +1,12 @@
 """Matrix products and linear layers against NumPy in float64. Small integers make the results exact."""
 
-import ml_dtypes
 import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+from numeric import DTYPES, assert_exact, integers, leaf
 
-ISAS = ["baseline", "avx2", "avx512"][: ["baseline", "avx2", "avx512"].index(sw._core.best_isa()) + 1]
-DTYPES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16}
-
-
-@pytest.fixture(autouse=True)
-def restore_isa_and_threads():
-    isa, threads = sw._core.get_isa(), sw.get_num_threads()
-    yield
-    sw._core.set_isa(isa)
-    sw.set_num_threads(threads)
-
-
-def integers(rng, shape, dtype="float64"):
-    return rng.integers(-2, 3, shape).astype(np.float64).astype(DTYPES[dtype])
-
-
-def leaf(array):
-    return sw.from_numpy(np.array(array)).requires_grad_(True)
-
-
-def assert_same(actual, expected, dtype, what=""):
-    got = actual.detach().numpy()
-    expected = np.asarray(expected, np.float64)
-    assert got.shape == expected.shape and got.dtype == DTYPES[dtype], what
-    np.testing.assert_array_equal(got.astype(np.float64), expected.astype(DTYPES[dtype]).astype(np.float64), what)
+pytestmark = pytest.mark.usefixtures("restore")
 
 
 def summed_to(array, shape):
@@ -64,10 +40,8 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_products_and_gradients_are_exact(isa, dtype):
-    sw._core.set_isa(isa)
     rng = np.random.default_rng(0)
     for a_shape, b_shape in [((m, k), (k, n)) for m, k, n in SIZES] + SHAPES:
         a, b = integers(rng, a_shape, dtype), integers(rng, b_shape, dtype)
@@ -75,17 +49,15 @@ def test_products_and_gradients_are_exact(isa, dtype):
         expected = np.matmul(*wide)
         at, bt = leaf(a), leaf(b)
         c = at @ bt
-        assert_same(c, expected, dtype, f"{a_shape} @ {b_shape}")
+        assert_exact(c, expected, dtype, f"{a_shape} @ {b_shape}")
         dc = integers(rng, expected.shape, dtype)
         c.backward(sw.from_numpy(np.asarray(dc)))
         for tensor, gradient in zip((at, bt), gradients(*wide, dc.astype(np.float64)), strict=True):
-            assert_same(tensor.grad, gradient, dtype, f"gradient of {a_shape} @ {b_shape}")
+            assert_exact(tensor.grad, gradient, dtype, f"gradient of {a_shape} @ {b_shape}")
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_linear(isa, dtype):
-    sw._core.set_isa(isa)
     rng = np.random.default_rng(1)
     for shape, out in [
         ((4, 33), 17),
@@ -100,15 +72,15 @@ def test_linear(isa, dtype):
         x, w, b = (a.astype(np.float64) for a in arrays)
         leaves = [leaf(a) for a in arrays]
         y = F.linear(*leaves)
-        assert_same(y, x @ w.T + b, dtype)
+        assert_exact(y, x @ w.T + b, dtype)
         dy = integers(rng, (*shape[:-1], out), dtype)
         y.backward(sw.from_numpy(dy))
         g = dy.astype(np.float64)
         rows = g.reshape(-1, out)
         expected = g @ w, rows.T @ x.reshape(-1, shape[-1]), rows.sum(axis=0)
         for tensor, gradient in zip(leaves, expected, strict=True):
-            assert_same(tensor.grad, gradient, dtype, f"gradient of linear on {shape}")
-        assert_same(F.linear(leaves[0], leaves[1]), x @ w.T, dtype)
+            assert_exact(tensor.grad, gradient, dtype, f"gradient of linear on {shape}")
+        assert_exact(F.linear(leaves[0], leaves[1]), x @ w.T, dtype)
 
 
 def layouts(matrix):
@@ -117,9 +89,7 @@ def layouts(matrix):
     yield sw.from_numpy(np.repeat(matrix, 2, axis=1))[:, ::2]
 
 
-@pytest.mark.parametrize("isa", ISAS)
 def test_operands_of_any_layout(isa):
-    sw._core.set_isa(isa)
     rng = np.random.default_rng(2)
     for m, k, n in [(1, 40, 40), (3, 70, 40), (20, 33, 48), (200, 80, 96)]:
         a, b = integers(rng, (m, k), "float32"), integers(rng, (k, n), "float32")
@@ -136,25 +106,25 @@ def test_operands_of_any_layout(isa):
         ]
         for left in lefts:
             for right in rights:
-                assert_same(left @ right, expected, "float32")
+                assert_exact(left @ right, expected, "float32")
     row = sw.from_numpy(integers(rng, (1, 40), "float32"))
-    assert_same(row.expand(8, 40) @ row.t(), np.full((8, 1), float((row.numpy() ** 2).sum())), "float32")
+    assert_exact(row.expand(8, 40) @ row.t(), np.full((8, 1), float((row.numpy() ** 2).sum())), "float32")
 
 
 def test_the_relatives_of_matmul():
     rng = np.random.default_rng(3)
     a, b, v = integers(rng, (5, 3)), integers(rng, (3, 4)), integers(rng, (3,))
     t = sw.from_numpy
-    assert_same(sw.mm(t(a), t(b)), a @ b, "float64")
-    assert_same(sw.mv(t(a), t(v)), a @ v, "float64")
-    assert_same(sw.dot(t(v), t(v)), v @ v, "float64")
-    assert_same(sw.outer(t(v), t(b[:, 0])), np.outer(v, b[:, 0]), "float64")
+    assert_exact(sw.mm(t(a), t(b)), a @ b, "float64")
+    assert_exact(sw.mv(t(a), t(v)), a @ v, "float64")
+    assert_exact(sw.dot(t(v), t(v)), v @ v, "float64")
+    assert_exact(sw.outer(t(v), t(b[:, 0])), np.outer(v, b[:, 0]), "float64")
     bias, batch = integers(rng, (4,)), integers(rng, (2, 5, 3))
-    assert_same(sw.addmm(t(bias), t(a), t(b)), bias + a @ b, "float64")
-    assert_same(sw.addmm(t(bias), t(a), t(b), beta=2, alpha=-1), 2 * bias - a @ b, "float64")
+    assert_exact(sw.addmm(t(bias), t(a), t(b)), bias + a @ b, "float64")
+    assert_exact(sw.addmm(t(bias), t(a), t(b), beta=2, alpha=-1), 2 * bias - a @ b, "float64")
     other = integers(rng, (2, 3, 4))
-    assert_same(sw.bmm(t(batch), t(other)), batch @ other, "float64")
-    assert_same(sw.baddbmm(t(bias), t(batch), t(other), beta=3, alpha=2), 3 * bias + 2 * (batch @ other), "float64")
+    assert_exact(sw.bmm(t(batch), t(other)), batch @ other, "float64")
+    assert_exact(sw.baddbmm(t(bias), t(batch), t(other), beta=3, alpha=2), 3 * bias + 2 * (batch @ other), "float64")
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])

@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"]
 SHAPES = [(), (1,), (7,), (33,), (5, 3, 2), (0,), (16385,), (300, 150)]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _core.get_isa()
-    if request.param not in ISAS[: ISAS.index(_core.best_isa()) + 1]:
-        pytest.skip("not on this CPU")
-    _core.set_isa(request.param)
-    yield request.param
-    _core.set_isa(before)
 
 
 def sgd(p, g, s, t, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):

@@ -6,18 +6,7 @@ import numpy as np
 import pytest
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"]
 TOLERANCE = {"float64": 1e-13, "float32": 1e-6, "bfloat16": 0.01}
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _core.get_isa()
-    if request.param not in ISAS[: ISAS.index(_core.best_isa()) + 1]:
-        pytest.skip("not on this CPU")
-    _core.set_isa(request.param)
-    yield request.param
-    _core.set_isa(before)
 
 
 def axis_windows(size, kernel, stride, padding, dilation=1, ceil_mode=False):

@@ -5,25 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
+from conftest import available_isas
 from skipway import _core
 
-ISAS = ["baseline", "avx2", "avx512"]
-
-
-@pytest.fixture(autouse=True)
-def restore():
-    isa, threads, state = _core.get_isa(), _core.get_num_threads(), _core.get_rng_state()
-    yield
-    _core.set_isa(isa)
-    _core.set_num_threads(threads)
-    _core.set_rng_state(state)
+pytestmark = pytest.mark.usefixtures("restore")
 
 
 def every_way(make):
     """make() on every instruction set and thread count that this machine can run; asserts equal bits."""
     results = []
-    available = ISAS[: ISAS.index(_core.best_isa()) + 1] if _core.best_isa() in ISAS else [_core.best_isa()]
-    for isa in available:
+    for isa in available_isas():
         for threads in (1, 2, 5):
             _core.set_isa(isa)
             _core.set_num_threads(threads)

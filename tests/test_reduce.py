@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import skipway as sw
-from gradient_check import check_gradient, layouts
+from numeric import check_gradient, layouts
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((2, 3, 4, 5))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import skipway as sw
-from gradient_check import check_gradient, layouts, same
+from numeric import check_gradient, layouts, same
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((2, 3, 4, 5))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import skipway as sw
-from gradient_check import check_gradient, layouts
+from numeric import check_gradient, layouts
 
 RNG = np.random.default_rng(0)
 SIZES = [1, 2, 15, 16, 17, 33, 100, 1000]
