@@ -77,20 +77,7 @@ def diff(
     return x
 
 
-@rounded_once
-def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
-    return _core.logsumexp(_core.stack(_core.broadcast_tensors(input, other), 0), 0)
-
-
-def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The larger, or the one that is not NaN."""
-    return _core.where(_core.isnan(input), other, _core.where(_core.isnan(other), input, _core.maximum(input, other)))
-
-
-def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller, or the one that is not NaN."""
-    return _core.where(_core.isnan(input), other, _core.where(_core.isnan(other), input, _core.minimum(input, other)))
+logaddexp = rounded_once(_core.logaddexp)
 
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
@@ -126,32 +113,12 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
     return _core.where(input == 0, values, step)
 
 
-def deg2rad(input: Tensor) -> Tensor:
-    """Degrees in radians."""
-    return input * (math.pi / 180)
-
-
-def rad2deg(input: Tensor) -> Tensor:
-    """Radians in degrees."""
-    return input * (180 / math.pi)
-
-
 @rounded_once
 def sinc(input: Tensor) -> Tensor:
     """sin(pi x) / (pi x), 1 at 0."""
     x = input * math.pi
     safe = _core.where(x == 0, creation.ones_like(x), x)
     return _core.where(x == 0, creation.ones_like(x), _core.sin(safe) / safe)
-
-
-def positive(input: Tensor) -> Tensor:
-    """The input."""
-    return input
-
-
-def float_power(input: Tensor, exponent: Any) -> Tensor:
-    """input ** exponent in float64."""
-    return input.double() ** (exponent.double() if isinstance(exponent, Tensor) else exponent)
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
@@ -339,9 +306,9 @@ def typename(obj: Any) -> str:
 
 
 _METHODS = (
-    "inner", "addbmm", "addr", "trace", "dist", "cross", "diff", "logaddexp", "fmax", "fmin", "isposinf", "isneginf",
-    "isreal", "signbit", "heaviside", "deg2rad", "rad2deg", "sinc", "positive", "float_power", "kron", "diagflat",
-    "rot90", "unique_consecutive", "quantile", "cov", "corrcoef", "histc", "masked_scatter", "renorm",
+    "inner", "addbmm", "addr", "trace", "dist", "cross", "diff", "logaddexp", "isposinf", "isneginf", "isreal",
+    "signbit", "heaviside", "sinc", "kron", "diagflat", "rot90", "unique_consecutive", "quantile", "cov", "corrcoef",
+    "histc", "masked_scatter", "renorm",
 )  # fmt: skip
 
 # In-place forms: the result is computed from a copy, which may be saved for backward, and written over the tensor.

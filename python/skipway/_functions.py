@@ -196,7 +196,3 @@ def set_num_interop_threads(n: int) -> None:
 def get_num_interop_threads() -> int:
     """1: there is one pool of threads."""
     return 1
-
-
-for _name in ("allclose", "equal"):
-    setattr(Tensor, _name, globals()[_name])

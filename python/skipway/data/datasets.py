@@ -7,7 +7,7 @@ Samples are ``(image, label)``; images are NumPy arrays, (H, W) or (H, W, 3) uin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +47,35 @@ __all__ = [
 Transform = Callable[[Any], Any] | None
 
 
-class VisionDataset(Dataset[tuple[Any, int]]):
+class _Labelled(Dataset[tuple[Any, int]]):
+    """Images with labels, classes with names, and what is done to both when they are read."""
+
+    def _describe(self, classes: Iterable[str], transform: Transform, target_transform: Transform) -> None:
+        self.classes = list(classes)
+        self.class_to_idx = {c: i for i, c in enumerate(self.classes)}
+        self.transform, self.target_transform = transform, target_transform
+
+    def _transformed(self, image: Any, label: Any) -> tuple[Any, Any]:
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            label = self.target_transform(label)
+        return image, label
+
+
+class VisionDataset(_Labelled):
     """Images in memory: ``data`` uint8 (N, H, W) or (N, H, W, 3), ``targets`` int64, ``classes``, ``class_to_idx``."""
 
     def __init__(self, images: Images, transform: Transform = None, target_transform: Transform = None) -> None:
         x = images.images
         self.data = x[:, 0] if x.shape[1] == 1 else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         self.targets = images.labels
-        self.classes = list(images.classes)
-        self.class_to_idx = {c: i for i, c in enumerate(self.classes)}
-        self.transform, self.target_transform = transform, target_transform
+        self._describe(images.classes, transform, target_transform)
 
     def __getitem__(self, index: Any) -> tuple[Any, int]:
         image: Any = self.data[index]
         label: Any = int(self.targets[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            label = self.target_transform(label)
-        return image, label
+        return self._transformed(image, label)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -136,7 +146,7 @@ class CIFAR100(_Rooted):
     _load = staticmethod(lambda root: load_cifar(100, root))
 
 
-class ImageFolder(Dataset[tuple[Any, int]]):
+class ImageFolder(_Labelled):
     """PNG and JPEG files in one subfolder per class, read when asked for (with Pillow)."""
 
     def __init__(
@@ -149,20 +159,14 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         self.root = root
         self.samples, classes = list_folder(Path(root).expanduser())
         self.imgs = self.samples
-        self.classes = list(classes)
-        self.class_to_idx = {c: i for i, c in enumerate(self.classes)}
         self.targets = [label for _, label in self.samples]
-        self.transform, self.target_transform = transform, target_transform
+        self._describe(classes, transform, target_transform)
         self.loader = loader or (lambda path: open_image(path).convert("RGB"))
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         path, label = self.samples[index]
         image = self.loader(path)
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            label = self.target_transform(label)
-        return image, label
+        return self._transformed(image, label)
 
     def __len__(self) -> int:
         return len(self.samples)

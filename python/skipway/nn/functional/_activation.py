@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 relu = _core.relu
+relu_ = _core.relu_
 relu6 = _core.relu6
 leaky_relu = _core.leaky_relu
 elu = _core.elu
@@ -44,11 +45,6 @@ softmin = _core.softmin
 log_softmax = _core.log_softmax
 maxout = _core.maxout
 crelu = _core.crelu
-
-
-def relu_(input: Tensor) -> Tensor:
-    """`relu` in place."""
-    return _core.relu(input, True)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:

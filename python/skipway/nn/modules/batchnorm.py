@@ -8,14 +8,14 @@ from ... import _core
 from ... import _creation as creation
 from ..._core import Tensor
 from .. import functional as F
-from .. import init
-from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from ..parameter import UninitializedBuffer, UninitializedParameter
+from ._affine import AffineModule
 from ._checks import expect_number, expect_whole
 from .lazy import LazyModuleMixin
 from .module import Module
 
 
-class _NormBase(Module):
+class _NormBase(AffineModule):
     """Affine parameters and running statistics of batch and instance normalization."""
 
     _version = 2
@@ -47,16 +47,7 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self.weight: Any
-        self.bias: Any
-        if affine:
-            self.weight = Parameter(creation.empty(num_features, device=device, dtype=dtype))
-        else:
-            self.register_parameter("weight", None)
-        if affine and bias:
-            self.bias = Parameter(creation.empty(num_features, device=device, dtype=dtype))
-        else:
-            self.register_parameter("bias", None)
+        self._register_affine(num_features, affine, affine and bias, device, dtype)
         self.running_mean: Any
         self.running_var: Any
         self.num_batches_tracked: Any
@@ -80,10 +71,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, fresh running statistics."""
         self.reset_running_stats()
-        if self.affine:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         raise NotImplementedError

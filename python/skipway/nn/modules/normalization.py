@@ -10,6 +10,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._affine import AffineModule
 from ._checks import expect_number, expect_whole
 from .module import Module
 
@@ -19,7 +20,7 @@ def _as_shape(layer: Module, shape: Any) -> tuple[int, ...]:
     return tuple(shape) if isinstance(shape, Iterable) else (int(shape),)
 
 
-class LayerNorm(Module):
+class LayerNorm(AffineModule):
     """Normalizes over the last dimensions, which have shape `normalized_shape` (Ba et al. 2016)."""
 
     def __init__(
@@ -36,24 +37,8 @@ class LayerNorm(Module):
         expect_number(self, eps=eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        self.weight: Any
-        self.bias: Any
-        if elementwise_affine:
-            self.weight = Parameter(creation.empty(self.normalized_shape, device=device, dtype=dtype))
-        else:
-            self.register_parameter("weight", None)
-        if elementwise_affine and bias:
-            self.bias = Parameter(creation.empty(self.normalized_shape, device=device, dtype=dtype))
-        else:
-            self.register_parameter("bias", None)
+        self._register_affine(self.normalized_shape, elementwise_affine, elementwise_affine and bias, device, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -100,7 +85,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(AffineModule):
     """Normalizes each group of channels of each sample of (N, C, ...) input (Wu and He 2018)."""
 
     def __init__(
@@ -126,24 +111,8 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        self.weight: Any
-        self.bias: Any
-        if affine:
-            self.weight = Parameter(creation.empty(num_channels, device=device, dtype=dtype))
-        else:
-            self.register_parameter("weight", None)
-        if affine and bias:
-            self.bias = Parameter(creation.empty(num_channels, device=device, dtype=dtype))
-        else:
-            self.register_parameter("bias", None)
+        self._register_affine(num_channels, affine, affine and bias, device, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.affine:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
