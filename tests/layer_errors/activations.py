@@ -12,7 +12,7 @@ def _number(name, *before, **more):
     return kind(f"expected {name} to be a number, got 'one'", *before, **{name: "one"}, **more)
 
 
-_NO_DIM = kind("expected dim to be an integer or integers, got 1.5", dim=1.5)
+_NO_DIM = kind("expected dim to be an integer, got 1.5", dim=1.5)
 
 ROWS = {
     "ReLU": Row(given(), [_LIST, _TOO_MANY], []),
@@ -68,7 +68,7 @@ ROWS = {
         ],
         [_NO_DIM],
     ),
-    "Softmax": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),
+    "Softmax": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM, kind("expected dim to be an integer, got [1]", [1])]),
     "Softmin": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),
     "LogSoftmax": Row(given(3), [_DIM, _INTEGERS], [_NO_DIM]),
     "Softmax2d": Row(given(), [shape("expected 3D or 4D input, got (2, 3)", x(2, 3)), _LIST], []),

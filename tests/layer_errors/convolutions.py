@@ -23,6 +23,7 @@ for _d in (1, 2, 3):
             value(f"expected dilation to be at least 1, got {(-1,) * dims}", *channels, 3, dilation=-1),
             value(f"expected padding to be at least 0, got {(-1,) * dims}", *channels, 3, padding=-1),
             value("expected groups to be at least 1, got 0", *channels, 3, groups=0),
+            kind("expected groups to be an integer, got (1, 1)", *channels, 3, groups=(1, 1)),
             value("out_channels must be divisible by groups, got 4 and 3", *(3,) * (len(channels) - 1), 4, 3, groups=3),
             value("expected out_channels to be at least 0, got -4", *channels[:-1], -4, 3),
             kind("expected kernel_size to be an integer or integers, got ", *channels, "three"),

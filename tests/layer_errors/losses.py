@@ -38,9 +38,10 @@ _nll = Row(
         _reduction(_CORE, _A, ints(2)),
         _LIST,
     ],
-    [_WEIGHT, kind("expected ignore_index to be an integer or integers, got 0.5", ignore_index=0.5)],
+    [_WEIGHT, kind("expected ignore_index to be an integer, got 0.5", ignore_index=0.5)],
 )
 
+_NO_MARGIN = value("expected margin to be greater than 0, got 0", margin=0)
 _ANCHORS = [
     shape("expected shapes that broadcast, got anchor (2, 3), positive (2, 3) and negative (2, 4)", _A, _A, _B),
     shape("expected the same number of dimensions, got anchor (2, 3), positive (2, 3) and negative (3,)", _A, _A, x(3)),
@@ -49,7 +50,7 @@ _ANCHORS = [
 ]
 
 ROWS = {
-    "L1Loss": _pairwise(),
+    "L1Loss": _pairwise(kind("expected reduction to be a string, got None", reduction=None)),
     "MSELoss": _pairwise(
         calls=[shape("got input (3, 1) and target (3,); shapes are not broadcast in a loss", x(3, 1), x(3))],
     ),
@@ -96,7 +97,7 @@ ROWS = {
         [
             _WEIGHT,
             value("expected label_smoothing between 0 and 1, got 1.5", label_smoothing=1.5),
-            kind("expected ignore_index to be an integer or integers, got 'pad'", ignore_index="pad"),
+            kind("expected ignore_index to be an integer, got 'pad'", ignore_index="pad"),
         ],
     ),
     "NLLLoss": _nll,
@@ -168,10 +169,14 @@ ROWS = {
         ],
         [],
     ),
-    "TripletMarginLoss": Row(given(), _ANCHORS, _margin("margin", "p", "eps")),
+    "TripletMarginLoss": Row(given(), _ANCHORS, [_NO_MARGIN, *_margin("margin", "p", "eps")]),
     "TripletMarginWithDistanceLoss": Row(
         given(),
         _ANCHORS,
-        [kind("expected distance_function to be a function, got 'l1'", distance_function="l1"), *_margin("margin")],
+        [
+            kind("expected distance_function to be a function, got 'l1'", distance_function="l1"),
+            _NO_MARGIN,
+            *_margin("margin"),
+        ],
     ),
 }

@@ -6,7 +6,7 @@ from .case import Row, given, ints, kind, shape, value, x
 
 _FEATURES = [
     value("expected num_features to be at least 0, got -3", -3),
-    kind("expected num_features to be an integer or integers, got 2.5", 2.5),
+    kind("expected num_features to be an integer, got 2.5", 2.5),
     kind("expected eps to be a number, got 'small'", 3, eps="small"),
     kind("expected momentum to be a number, got 'fast'", 3, momentum="fast"),
 ]
@@ -22,7 +22,7 @@ _SIZES = [
 ]
 _LRN = [
     value("expected size to be at least 1, got 0", 0),
-    kind("expected size to be an integer or integers, got 2.5", 2.5),
+    kind("expected size to be an integer, got 2.5", 2.5),
     kind("expected alpha to be a number, got 'one'", 3, alpha="one"),
 ]
 _LRN_CALL = shape("expected input (N, C, d1, ...) of 3 to 5 dimensions, got (2, 3)", x(2, 3))

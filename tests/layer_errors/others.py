@@ -9,7 +9,7 @@ from .case import Row, given, index, ints, kind, lacking, shape, value, x
 
 _OUT = [
     value("expected out_features to be at least 0, got -1", -1),
-    kind("expected out_features to be an integer or integers, got 2.5", 2.5),
+    kind("expected out_features to be an integer, got 2.5", 2.5),
 ]
 ROWS = {
     "Identity": Row(given(), [kind("expected arguments (input): too many positional arguments", x(2), x(2))], []),
@@ -25,7 +25,8 @@ ROWS = {
         [
             value("expected in_features to be at least 0, got -1", -1, 2),
             value("expected out_features to be at least 0, got -2", 4, -2),
-            kind("expected in_features to be an integer or integers, got 4.0", 4.0, 2),
+            kind("expected in_features to be an integer, got 4.0", 4.0, 2),
+            kind("expected in_features to be an integer, got [4]", [4], 2),
             value("expected out_features to fit into 64 bits, got 9223372036854775808", 4, 2**63),
         ],
     ),
@@ -75,7 +76,7 @@ ROWS = {
         [
             value("expected padding_idx within 3 embeddings, got 3", 3, 2, 3),
             value("expected num_embeddings to be at least 0, got -3", -3, 2),
-            kind("expected embedding_dim to be an integer or integers, got 2.5", 3, 2.5),
+            kind("expected embedding_dim to be an integer, got 2.5", 3, 2.5),
             kind("expected max_norm to be a number, got 'one'", 3, 2, max_norm="one"),
             shape("expected a weight of shape (3, 2), got (2, 3)", 3, 2, _weight=x(2, 3)),
         ],
@@ -92,8 +93,9 @@ ROWS = {
             index("dim 2 is out of range for 2 dimensions (expected -2 to 1)", x(2, 3), x(2, 3)),
         ],
         [
-            kind("expected dim to be an integer or integers, got None", None),
+            kind("expected dim to be an integer, got None", None),
             kind("expected eps to be a number, got 'tiny'", eps="tiny"),
+            value("expected eps to be at least 0, got -1", eps=-1),
         ],
     ),
     "Flatten": Row(
@@ -102,7 +104,7 @@ ROWS = {
             index("dim 5 is out of range for 2 dimensions (expected -2 to 1)", x(2, 3)),
             shape("start_dim 1 comes after end_dim 0", x(2, 3)).of(1, 0),
         ],
-        [kind("expected start_dim to be an integer or integers, got 'all'", "all")],
+        [kind("expected start_dim to be an integer, got 'all'", "all")],
     ),
     "Unflatten": Row(
         given(1, (2, 2)),
@@ -112,7 +114,7 @@ ROWS = {
             index("dim 5 is out of range for 2 dimensions (expected -2 to 1)", x(2, 4)).of(5, (2, 2)),
         ],
         [
-            kind("expected dim to be an integer or integers, got 'c'", "c", (2, 2)),
+            kind("expected dim to be an integer, got 'c'", "c", (2, 2)),
             value("expected unflattened_size to be at least -1, got (2, -2)", 1, (2, -2)),
         ],
     ),
@@ -146,7 +148,7 @@ def _recurrent(*head, lstm=False):
         value("expected num_layers to be at most 65536, got 1000000000000", *head, 4, 2, 10**12),
         value("expected input_size to be at least 0, got -4", *head, -4, 2),
         value("expected dropout between 0 and 1, got 2", *head, 4, 2, dropout=2),
-        kind("expected hidden_size to be an integer or integers, got 'two'", *head, 4, "two"),
+        kind("expected hidden_size to be an integer, got 'two'", *head, 4, "two"),
     ]
     return Row(good, calls, options)
 
@@ -167,7 +169,7 @@ def _cell(lstm=False):
         calls,
         [
             value("expected hidden_size to be at least 0, got -2", 4, -2),
-            kind("expected input_size to be an integer or integers, got 4.5", 4.5, 2),
+            kind("expected input_size to be an integer, got 4.5", 4.5, 2),
         ],
     )
 

@@ -120,7 +120,7 @@ ROWS |= {
         ],
         [
             value("expected upscale_factor to be at least 1, got 0", 0),
-            kind("expected upscale_factor to be an integer or integers, got 1.5", 1.5),
+            kind("expected upscale_factor to be an integer, got 1.5", 1.5),
         ],
     ),
     "PixelUnshuffle": Row(

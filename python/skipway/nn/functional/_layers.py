@@ -129,7 +129,7 @@ def _lp_pool(
     if norm_type == 0:
         raise ValueError(f"{op}: expected a norm_type other than 0, got {norm_type}")
     window = tuple(kernel_size) if isinstance(kernel_size, Iterable) else (kernel_size,)
-    count = math.prod(window) if len(window) == dims else window[0] ** dims
+    count = window[0] ** dims if len(window) == 1 else math.prod(window)
     total = pool(input.pow(norm_type), kernel_size, stride, 0, ceil_mode) * count
     return (_core.sign(total) * _core.relu(_core.abs(total))).pow(1.0 / norm_type)
 

@@ -30,25 +30,37 @@ def _is_number(value: Any) -> bool:
 
 
 def _entries(value: Any) -> tuple[Any, ...]:
-    scalar = isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    scalar = (
+        isinstance(value, (str, bytes, dict, set)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    )
     return (value,) if scalar else tuple(value)
 
 
+def _expect_integer(layer: Any, least: int | None, name: str, entry: Any, wanted: str, value: Any) -> None:
+    if not _is_whole(entry):
+        raise TypeError(f"{_name(layer)}: expected {name} to be {wanted}, got {value!r:.80}")
+    if not -(2**63) <= operator.index(entry) < 2**63:
+        raise ValueError(f"{_name(layer)}: expected {name} to fit into 64 bits, got {value!r}")
+    if least is not None and entry < least:
+        raise ValueError(f"{_name(layer)}: expected {name} to be at least {least}, got {value!r}")
+
+
 def expect_whole(layer: Any, least: int | None, optional: bool = False, **arguments: Any) -> None:
-    """Each argument is an integer or a sequence of integers, all at least `least`; `optional` lets None pass.
+    """Each argument is an integer of at least `least`; `optional` lets None pass.
 
     Raises TypeError for anything else and ValueError for what is too small.
     """
     for name, value in arguments.items():
+        if not (value is None and optional):
+            _expect_integer(layer, least, name, value, "an integer", value)
+
+
+def expect_sizes(layer: Any, least: int | None, optional: bool = False, **arguments: Any) -> None:
+    """Each argument is an integer or a sequence of integers, as `expect_whole` wants them; `optional`: or of None."""
+    for name, value in arguments.items():
         for entry in _entries(value):
-            if entry is None and optional:
-                continue
-            if not _is_whole(entry):
-                raise TypeError(f"{_name(layer)}: expected {name} to be an integer or integers, got {value!r}")
-            if not -(2**63) <= operator.index(entry) < 2**63:
-                raise ValueError(f"{_name(layer)}: expected {name} to fit into 64 bits, got {value!r}")
-            if least is not None and entry < least:
-                raise ValueError(f"{_name(layer)}: expected {name} to be at least {least}, got {value!r}")
+            if not (entry is None and optional):
+                _expect_integer(layer, least, name, entry, "an integer or integers", value)
 
 
 def expect_count(layer: Any, count: int, **arguments: Any) -> None:

@@ -166,7 +166,7 @@ class GLU(Module):
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
-        expect_whole(self, None, optional=True, dim=dim)
+        expect_whole(self, None, dim=dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from ..._core import Tensor
 from .. import functional as F
 from ..parameter import UninitializedBuffer, UninitializedParameter
 from ._affine import AffineModule
-from ._checks import expect_number, expect_whole
+from ._checks import expect_a, expect_number, expect_whole
 from .lazy import LazyModuleMixin
 from .module import Module
 
@@ -132,6 +132,7 @@ class _BatchNorm(_NormBase):
         activation: str | None = None,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        expect_a(self, str, "None or a name", optional=True, activation=activation)
         self.activation = activation
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ._checks import expect_count, expect_whole
+from ._checks import expect_count, expect_sizes, expect_whole
 from .module import Module
 from .utils import _ntuple, _pair, _reverse_repeat_tuple, _single, _triple  # noqa: F401 (model files import them here)
 
@@ -48,16 +48,16 @@ class _ConvNd(Module):
             raise ValueError(f"{name}: in_channels must be divisible by groups, got {in_channels} and {groups}")
         if out_channels % groups != 0:
             raise ValueError(f"{name}: out_channels must be divisible by groups, got {out_channels} and {groups}")
-        expect_whole(self, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
-        expect_whole(self, 0, output_padding=output_padding)
+        expect_sizes(self, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
+        expect_sizes(self, 0, output_padding=output_padding)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 raise ValueError(f"{name}: expected padding to be 'same', 'valid' or integers, got {padding!r}")
             if padding == "same" and any(s != 1 for s in stride):
                 raise ValueError(f"{name}: padding='same' is not supported for strided convolutions, got {stride}")
         else:
-            expect_whole(self, 0, padding=padding)
-        if padding_mode not in _PADDING_MODES:
+            expect_sizes(self, 0, padding=padding)
+        if padding_mode not in sorted(_PADDING_MODES):
             raise ValueError(f"{name}: padding_mode must be one of {sorted(_PADDING_MODES)}, got {padding_mode!r}")
         if transposed and padding_mode != "zeros":
             raise ValueError(f"{name}: only 'zeros' padding mode is supported, got padding_mode={padding_mode!r}")
@@ -196,7 +196,7 @@ class _ConvTransposeNd(_ConvNd):
             return self.output_padding
         dims = len(self.kernel_size)
         spatial = tuple(input.shape)[-dims:]
-        expect_whole(self, 0, output_size=output_size)
+        expect_sizes(self, 0, output_size=output_size)
         if not isinstance(output_size, Iterable) or len(tuple(output_size)) not in (dims, input.dim()):
             raise ValueError(
                 f"{type(self).__name__}: expected output_size to be {dims} or {input.dim()} sizes, got {output_size!r}"

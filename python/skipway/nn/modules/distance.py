@@ -28,7 +28,7 @@ class CosineSimilarity(Module):
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
         expect_whole(self, None, dim=dim)
-        expect_number(self, eps=eps)
+        expect_number(self, least=0, eps=eps)
         self.dim = dim
         self.eps = eps
 

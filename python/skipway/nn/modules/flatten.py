@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._core import Tensor
-from ._checks import expect_whole
+from ._checks import expect_sizes, expect_whole
 from .module import Module
 
 
@@ -31,7 +31,7 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
         expect_whole(self, None, dim=dim)
-        expect_whole(self, -1, unflattened_size=unflattened_size)
+        expect_sizes(self, -1, unflattened_size=unflattened_size)
         self.dim = dim
         self.unflattened_size = unflattened_size
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
-from ._checks import expect_whole
+from ._checks import expect_sizes
 from .module import Module
 
 
@@ -15,8 +15,8 @@ class Unfold(Module):
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()
-        expect_whole(self, 1, kernel_size=kernel_size, dilation=dilation, stride=stride)
-        expect_whole(self, 0, padding=padding)
+        expect_sizes(self, 1, kernel_size=kernel_size, dilation=dilation, stride=stride)
+        expect_sizes(self, 0, padding=padding)
         self.kernel_size = kernel_size
         self.dilation = dilation
         self.padding = padding
@@ -36,8 +36,8 @@ class Fold(Module):
         self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
     ) -> None:
         super().__init__()
-        expect_whole(self, 1, output_size=output_size, kernel_size=kernel_size, dilation=dilation, stride=stride)
-        expect_whole(self, 0, padding=padding)
+        expect_sizes(self, 1, output_size=output_size, kernel_size=kernel_size, dilation=dilation, stride=stride)
+        expect_sizes(self, 0, padding=padding)
         self.output_size = output_size
         self.kernel_size = kernel_size
         self.dilation = dilation

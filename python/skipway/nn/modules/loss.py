@@ -18,6 +18,7 @@ class _Loss(Module):
         super().__init__()
         if size_average is not None or reduce is not None:
             reduction = F._legacy_reduction(size_average, reduce)
+        expect_a(self, str, "a string", reduction=reduction)
         self.reduction = reduction
 
 
@@ -314,7 +315,8 @@ class TripletMarginLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        expect_number(self, margin=margin, p=p, eps=eps)
+        expect_number(self, above=0, margin=margin)
+        expect_number(self, p=p, eps=eps)
         self.margin = margin
         self.p = p
         self.eps = eps
@@ -348,7 +350,7 @@ class TripletMarginWithDistanceLoss(_Loss):
     ) -> None:
         super().__init__(reduction=reduction)
         expect_a(self, Callable, "a function", optional=True, distance_function=distance_function)
-        expect_number(self, margin=margin)
+        expect_number(self, above=0, margin=margin)
         self.distance_function = F.pairwise_distance if distance_function is None else distance_function
         self.margin = margin
         self.swap = swap

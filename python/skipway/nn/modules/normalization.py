@@ -11,12 +11,12 @@ from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from ._affine import AffineModule
-from ._checks import expect_number, expect_whole
+from ._checks import expect_number, expect_sizes, expect_whole
 from .module import Module
 
 
 def _as_shape(layer: Module, shape: Any) -> tuple[int, ...]:
-    expect_whole(layer, 0, normalized_shape=shape)
+    expect_sizes(layer, 0, normalized_shape=shape)
     return tuple(shape) if isinstance(shape, Iterable) else (int(shape),)
 
 

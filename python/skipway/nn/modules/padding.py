@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
-from ._checks import expect_number, expect_whole
+from ._checks import expect_number, expect_sizes
 from .module import Module
 from .utils import _ntuple
 
@@ -17,7 +17,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
-        expect_whole(self, None, padding=padding)
+        expect_sizes(self, None, padding=padding)
         self.padding = _ntuple(2 * self._dims)(padding)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -6,15 +6,15 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
-from ._checks import expect_number, expect_whole
+from ._checks import expect_number, expect_sizes, expect_whole
 from .module import Module
 from .utils import _pair, _single, _triple
 
 
 def _expect_window(layer: Module, kernel_size: Any, stride: Any, padding: Any) -> None:
-    expect_whole(layer, 1, kernel_size=kernel_size)
-    expect_whole(layer, 1, optional=True, stride=stride)
-    expect_whole(layer, 0, padding=padding)
+    expect_sizes(layer, 1, kernel_size=kernel_size)
+    expect_sizes(layer, 1, optional=True, stride=stride)
+    expect_sizes(layer, 0, padding=padding)
 
 
 class _MaxPoolNd(Module):
@@ -32,7 +32,7 @@ class _MaxPoolNd(Module):
     ) -> None:
         super().__init__()
         _expect_window(self, kernel_size, stride, padding)
-        expect_whole(self, 1, dilation=dilation)
+        expect_sizes(self, 1, dilation=dilation)
         self.kernel_size = kernel_size
         self.stride = stride if stride is not None else kernel_size
         self.padding = padding
@@ -224,7 +224,7 @@ class LPPool3d(_LPPoolNd):
 class _AdaptiveMaxPoolNd(Module):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__()
-        expect_whole(self, 0, optional=True, output_size=output_size)
+        expect_sizes(self, 0, optional=True, output_size=output_size)
         self.output_size = output_size
         self.return_indices = return_indices
 
@@ -256,7 +256,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
 class _AdaptiveAvgPoolNd(Module):
     def __init__(self, output_size: Any) -> None:
         super().__init__()
-        expect_whole(self, 0, optional=True, output_size=output_size)
+        expect_sizes(self, 0, optional=True, output_size=output_size)
         self.output_size = output_size
 
     def extra_repr(self) -> str:

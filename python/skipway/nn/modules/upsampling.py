@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._core import Tensor
 from .. import functional as F
-from ._checks import expect_number, expect_option, expect_whole
+from ._checks import expect_number, expect_option, expect_sizes
 from .module import Module
 
 _MODES = ("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area")
@@ -24,7 +24,7 @@ class Upsample(Module):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
-        expect_whole(self, 1, optional=True, size=size)
+        expect_sizes(self, 1, optional=True, size=size)
         for factor in scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,):
             expect_number(self, optional=True, above=0, scale_factor=factor)
         expect_option(self, _MODES, mode=mode)
