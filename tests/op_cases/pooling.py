@@ -5,6 +5,13 @@ for n in (1, 2, 3):
     x = {1: (2, 3, 11), 2: (2, 3, 7, 9), 3: (1, 2, 5, 6, 7)}[n]
     wide = {1: (1, 33, 9), 2: (1, 33, 6, 6), 3: (1, 17, 4, 4, 4)}[n]
     big = {1: (16, 16, 400), 2: (8, 16, 40, 40), 3: (4, 8, 14, 14, 14)}[n]
+    adaptive = [
+        Sample(normal(*x), 1),
+        Sample(normal(*x), 2),
+        Sample(normal(*x), (4,) * n),
+        Sample(normal(*wide), 1),
+        Sample(normal(0, *x[1:]), 1),
+    ]
     CASES += [
         OpCase(
             f"F.max_pool{n}d",
@@ -45,26 +52,13 @@ for n in (1, 2, 3):
         ),
         OpCase(
             f"F.adaptive_avg_pool{n}d",
-            [
-                Sample(normal(*x), 1),
-                Sample(normal(*x), 2),
-                Sample(normal(*x), (4,) * n),
-                Sample(normal(*wide), 1),
-                Sample(normal(0, *x[1:]), 1),
-                *([Sample(normal(*x), (None, 3))] if n == 2 else []),
-            ],
+            adaptive + ([Sample(normal(*x), (None, 3))] if n == 2 else []),
             large=Sample(normal(*big), 1),
             sums=True,
         ),
         OpCase(
             f"F.adaptive_max_pool{n}d",
-            [
-                Sample(normal(*x), 1),
-                Sample(normal(*x), 2),
-                Sample(normal(*x), (4,) * n),
-                Sample(normal(*wide), 1),
-                Sample(normal(0, *x[1:]), 1),
-            ],
+            adaptive,
             large=Sample(normal(*big), 1),
             exact=True,
         ),

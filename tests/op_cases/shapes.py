@@ -96,19 +96,15 @@ CASES = [
     ),
     moves("sw.flip", Sample(normal(7), (0,)), Sample(normal(2, 3, 33), (0, 2)), Sample(normal(0, 3), (1,))),
     moves("sw.roll", Sample(normal(7), 2, 0), Sample(normal(3, 5), (1, -2), (0, 1)), Sample(normal(2, 33), -40, 1)),
-    moves(
-        "sw.tril",
-        Sample(normal(5, 7)),
-        Sample(normal(2, 5, 5), -1),
-        Sample(normal(5, 3), 1),
-        mostly_zero="half is cut away",
-    ),
-    moves(
-        "sw.triu",
-        Sample(normal(5, 7)),
-        Sample(normal(2, 5, 5), -1),
-        Sample(normal(5, 3), 1),
-        mostly_zero="half is cut away",
+    *(
+        moves(
+            name,
+            Sample(normal(5, 7)),
+            Sample(normal(2, 5, 5), -1),
+            Sample(normal(5, 3), 1),
+            mostly_zero="half is cut away",
+        )
+        for name in ("sw.tril", "sw.triu")
     ),
     moves(
         "F.pixel_shuffle", Sample(normal(2, 8, 3, 5), 2), Sample(normal(1, 9, 2, 2), 3), Sample(normal(0, 4, 2, 2), 2)
