@@ -62,3 +62,22 @@ def test_more_compositions():
     assert sw.linalg.vector_norm(sw.tensor([3.0, 4.0])).item() == 5
     q, r = sw.linalg.qr(sw.tensor([[1.0, 2.0], [3.0, 4.0]]))
     assert sw.allclose(q @ r, sw.tensor([[1.0, 2.0], [3.0, 4.0]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fmax", "fmin"])
+def test_fmax_and_fmin(name):
+    a, b = np.array([1.0, 2.0, np.nan, 3.0, np.nan, -0.5]), np.array([2.0, 2.0, 1.0, np.nan, np.nan, -1.0])
+    x, y = sw.tensor(a, requires_grad=True), sw.tensor(b, requires_grad=True)
+    z = getattr(sw, name)(x, y)
+    np.testing.assert_array_equal(z.detach().numpy(), getattr(np, name)(a, b))
+    z.backward(sw.ones(6, dtype=sw.float64))
+    left = np.array([0.0, 1.0, 0.0, 1.0, 1.0, 1.0] if name == "fmax" else [1.0, 1.0, 0.0, 1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(x.grad.numpy(), left)  # all of it to the first of equals
+    np.testing.assert_array_equal(y.grad.numpy(), 1.0 - left)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (4,), (3, 0), (0, 3)])
+def test_diff(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_array_equal(sw.diff(sw.tensor(x)).numpy(), np.diff(x))
+    assert tuple(sw.diff(sw.tensor(x), 3).shape) == np.diff(x, 3).shape

@@ -297,3 +297,16 @@ def test_other_errors():
     with sw.no_grad():
         leaf[0] = 1
     assert leaf.tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+def test_strides_of_dimensions_of_size_one_do_not_matter() -> None:
+    values = np.arange(4.0).reshape(2, 1, 2)
+    odd = sw.tensor(values).as_strided((2, 1, 2), (2, 1, 1))
+    index = sw.zeros(2, 1, dtype=sw.int64)
+    x = sw.ones(3, 2, dtype=sw.float64, requires_grad=True)
+    x[index].backward(odd)
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), [[2.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
+    y = sw.zeros(3, 2, dtype=sw.float64)
+    y[sw.tensor([[2], [1]])] = odd
+    np.testing.assert_array_equal(y.numpy(), [[0.0, 0.0], [2.0, 3.0], [0.0, 1.0]])

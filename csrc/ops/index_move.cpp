@@ -172,8 +172,9 @@ void move_at(MoveMode mode, const Tensor& x, const Tensor& offsets, const Positi
     return;
   }
   const Tensor dense = contiguous(values.alias());
+  const Shape strides = contiguous_strides(dense.shape());  // its own may be anything where a size is 1
   const int last = p.first + p.shape.size() - 1;
-  move_laid_out(mode, x, offsets, p, dense, dense.strides(), p.shape.empty() ? x.numel() + 1 : dense.strides()[last]);
+  move_laid_out(mode, x, offsets, p, dense, strides, p.shape.empty() ? x.numel() + 1 : strides[last]);
 }
 
 Tensor get_at(const Tensor& x, const Tensor& offsets, const Positions& p) {

@@ -73,7 +73,8 @@ def diff(
     parts = [t for t in (prepend, input, append) if t is not None]
     x = _core.cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
-        x = x.narrow(dim, 1, x.size(dim) - 1) - x.narrow(dim, 0, x.size(dim) - 1)
+        pairs = max(x.size(dim) - 1, 0)
+        x = x.narrow(dim, x.size(dim) - pairs, pairs) - x.narrow(dim, 0, pairs)
     return x
 
 
