@@ -44,13 +44,12 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool 
   return logical(BinaryOp::LogicalOr, close, both);
 }
 
-// The larger and the smaller of two, the other one where one is NaN.
-Tensor fmax(const Tensor& a, const Tensor& b) {
-  return maximum(where(unary(UnaryOp::IsNan, a), b, a), where(unary(UnaryOp::IsNan, b), a, b));
+// The larger and the smaller of two, the other one where one is NaN. Of equals the first, with all of the gradient.
+Tensor first_unless_nan(const Tensor& a, const Tensor& b, BinaryOp wins) {
+  return where(logical(BinaryOp::LogicalOr, compare(wins, a, b), unary(UnaryOp::IsNan, b)), a, b);
 }
-Tensor fmin(const Tensor& a, const Tensor& b) {
-  return minimum(where(unary(UnaryOp::IsNan, a), b, a), where(unary(UnaryOp::IsNan, b), a, b));
-}
+Tensor fmax(const Tensor& a, const Tensor& b) { return first_unless_nan(a, b, BinaryOp::Ge); }
+Tensor fmin(const Tensor& a, const Tensor& b) { return first_unless_nan(a, b, BinaryOp::Le); }
 
 // log(e^a + e^b) = max + log1p(e^-|a - b|); of two equal infinities, that infinity.
 Tensor logaddexp(const Tensor& a, const Tensor& b) {
