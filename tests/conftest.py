@@ -1,15 +1,27 @@
-"""Fixtures for the kernels' instruction sets and for thread counts, and the --device option."""
+"""The --device option, and fixtures for the kernels' instruction sets and for thread counts.
+
+`pytest --device cuda` runs the op table (test_ops.py) and the tests of tests/cuda on the first GPU; where there is none,
+on the emulator of tests/cuda_emulator, which is built if need be. If that fails, so does the run.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import skipway as sw
 from skipway import _core
 
+HERE = Path(__file__).resolve().parent
 ISAS = ("baseline", "avx2", "avx512")
+NARROW = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
 
 def available_isas() -> list[str]:
@@ -19,7 +31,63 @@ def available_isas() -> list[str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="where the op tests run: cpu (default) or cuda")
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where the tests run (default: cpu)")
+    parser.addoption("--part", default="1/1", metavar="I/N", help="run the I-th of N parts of the tests")
+
+
+def on_cuda(config: pytest.Config) -> bool:
+    return config.getoption("--device") == "cuda"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if on_cuda(config) and not os.environ.get("SKIPWAY_CUDA_LIBRARY") and not gpu_is_available():
+        from cuda_emulator.build import BuildError, library
+
+        try:
+            os.environ["SKIPWAY_CUDA_LIBRARY"] = str(library())
+        except BuildError as error:
+            raise pytest.UsageError(f"--device cuda: the emulator cannot be built:\n{error}") from error
+
+
+def gpu_is_available() -> bool:
+    """Asks another process: what the core once found, it remembers."""
+    if not (Path(_core.__file__).parent / "_cuda.so").exists():
+        return False
+    code = "import sys, skipway; sys.exit(not skipway.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """On a CUDA device: the op table and tests/cuda. Else: all but tests/cuda."""
+    in_cuda = HERE / "cuda" in (collection_path, *collection_path.parents)
+    if not on_cuda(config):
+        return True if in_cuda else None
+    if collection_path.parent == HERE and collection_path.is_file():
+        return None if collection_path.name == "test_ops.py" else True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what does not run on the device, and what belongs to other parts."""
+    part, parts = (int(n) for n in config.getoption("--part").split("/"))
+
+    def wanted(item: pytest.Item) -> bool:
+        if on_cuda(config) and item.path.parent == HERE and "device" not in getattr(item, "fixturenames", ()):
+            return False
+        return zlib.crc32(item.nodeid.encode()) % parts == part - 1
+
+    left_out = [item for item in items if not wanted(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if wanted(item)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """isa: on a CUDA device there is one. narrow: the dtypes whose sums are wider than they are, and float32."""
+    marked = any("isa" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "isa" in metafunc.fixturenames and not marked:
+        metafunc.parametrize("isa", ["cuda"] if on_cuda(metafunc.config) else ISAS, indirect=True)
+    if "narrow" in metafunc.fixturenames:
+        metafunc.parametrize("narrow", NARROW[metafunc.config.getoption("--device")])
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +95,12 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.config.getoption("--device")
 
 
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture
+def isa(request: Any) -> Iterator[str]:
     """Runs the test with the kernels of each instruction set that this machine has."""
+    if request.param == "cuda":
+        yield "cuda"
+        return
     if request.param not in available_isas():
         pytest.skip(f"this machine has no {request.param}")
     before = _core.get_isa()

@@ -4,9 +4,9 @@ A result y computed from the same (already rounded) inputs may differ from the r
 
     STORE * eps(dtype) * |r|  +  SUM * sqrt(n) * eps(compute) * scale
 
-eps(dtype) is the spacing of the stored type at 1, eps(compute) that of the type in which the op computes (bfloat16
-computes in float32), n the length of the longest sum. The scale is the largest |r|, and for sums no less than the root
-mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after they
+eps(dtype) is the spacing of the stored type at 1, eps(compute) that of the type in which the op computes (bfloat16 and
+float16 compute in float32), n the length of the longest sum. The scale is the largest |r|, and for sums no less than the
+root mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after they
 cancel. A sample's `condition`, derived beside it, multiplies the second term.
 
 The ops in STORED compute from an intermediate z that was rounded to a stored type, which adds
@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7}
-COMPUTE = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-23}
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+COMPUTE = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-23, "float16": 2.0**-23}
 STORE, SUM = 1.0, 4.0
-FLOOR = {"float64": 1e-300, "float32": 1e-37, "bfloat16": 1e-37}  # results that underflow
+FLOOR = {"float64": 1e-300, "float32": 1e-37, "bfloat16": 1e-37, "float16": 2.0**-24}  # results that underflow
 
 
 class Stored(NamedTuple):

@@ -159,4 +159,5 @@ def round_to(array: np.ndarray, dtype: str) -> np.ndarray:
     """The nearest values of `dtype`, as float64."""
     if dtype == "float64":
         return array
-    return array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float32).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).astype(np.float64)
