@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 
@@ -12,6 +13,8 @@ namespace emulator {
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr size_t kReturnAfter = size_t(1) << 20;  // so many bytes later, freed addresses are used again
+constexpr size_t kGiveBack = size_t(1) << 20;     // freed memory of this size goes back to the system
 
 struct Allocation {
   size_t bytes;
@@ -22,7 +25,7 @@ using ByOffset = std::map<size_t, Allocation>;
 struct Heap {
   Heap(size_t start, size_t bytes) : start(start), bytes(bytes) {}
   const size_t start, bytes;
-  size_t cursor = 0;  // allocations are placed from here on, so that freed addresses return late
+  size_t cursor = 0;  // allocations are placed from here on
   size_t used = 0;
   ByOffset live, freed;
 };
@@ -67,6 +70,17 @@ void forget_extents(size_t offset, size_t bytes, uint8_t state) {
   }
 }
 
+template <class Iterator>
+bool contains(Iterator it, Iterator end, size_t offset) {
+  return it != end && offset < it->first + it->second.bytes;
+}
+
+std::string relative(size_t offset, size_t start, size_t bytes) {
+  if (offset < start) return format("%zu bytes before the start of %zu bytes", start - offset, bytes);
+  if (offset < start + bytes) return format("at byte %zu of %zu", offset - start, bytes);
+  return format("%zu bytes past the end of %zu bytes", offset - start - bytes, bytes);
+}
+
 }  // namespace
 
 void* allocate(Region region, size_t bytes) {
@@ -74,7 +88,8 @@ void* allocate(Region region, size_t bytes) {
   const size_t charged = round_up(std::max<size_t>(bytes, 1), 512), need = round_up(charged, kPage) + kPage;
   if (charged < bytes || need > heap.bytes) return nullptr;
   if (region != Region::Pinned && heap.used + charged > settings.memory_limit) return nullptr;
-  if (!heap.cursor) heap.cursor = heap.start;
+  // Not all of the region is used in turn: what is mapped once costs time whenever access rights change.
+  if (!heap.cursor || heap.cursor > heap.start + 2 * heap.used + kReturnAfter) heap.cursor = heap.start;
   size_t at = find_gap(heap, heap.cursor, need);
   if (!at) at = find_gap(heap, heap.start, need);
   if (!at) return nullptr;
@@ -99,7 +114,7 @@ bool release(Region region, void* p) {
   const size_t bytes = found->second.bytes;
   forget_extents(offset, bytes, kFreed);
   make_unaddressable(offset, bytes, kFreed);
-  madvise(space + offset, round_up(bytes, kPage), MADV_DONTNEED);
+  if (bytes >= kGiveBack) madvise(space + offset, round_up(bytes, kPage), MADV_DONTNEED);
   heap.used -= round_up(std::max<size_t>(bytes, 1), 512);
   heap.freed[offset] = found->second;
   heap.live.erase(found);
@@ -115,19 +130,29 @@ std::string describe_address(size_t offset) {
                   start == kDynamicSharedStart ? "dynamic" : "static");
   }
   if (!is_device(offset) && !is_pinned(offset)) return "at no allocation";
-  const auto in = [offset](size_t start, size_t bytes) {
-    if (offset < start + bytes) return format("at byte %zu of %zu", offset - start, bytes);
-    return format("%zu bytes past the end of %zu bytes", offset - start - bytes, bytes);
-  };
   Heap& heap = heap_of(offset);
+  if (const auto freed = before(heap.freed, offset); contains(freed, heap.freed.end(), offset))
+    return relative(offset, freed->first, freed->second.bytes);
+  // The nearest of what is alive: parts that were handed out, or else whole allocations
   const auto live = before(heap.live, offset);
-  const auto extent = before(extents, offset);
-  if (extent != extents.end() && live != heap.live.end() && extent->first >= live->first)
-    return in(extent->first, extent->second);
-  if (const auto freed = before(heap.freed, offset);
-      freed != heap.freed.end() && offset < freed->first + freed->second.bytes)
-    return in(freed->first, freed->second.bytes);
-  return live == heap.live.end() ? "at no allocation" : in(live->first, live->second.bytes);
+  const bool in_parts = live != heap.live.end() && live->second.handed_out_in_parts;
+  size_t start = 0, bytes = 0, distance = SIZE_MAX;
+  const auto consider = [&](size_t s, size_t n) {
+    const size_t d = offset < s ? s - offset : offset < s + n ? 0 : offset - s - n;
+    if (d < distance) start = s, bytes = n, distance = d;
+  };
+  for (auto it = live == heap.live.end() ? heap.live.begin() : live; it != heap.live.end(); ++it) {
+    if (it != live || !in_parts) consider(it->first, it->second.bytes);
+    if (it->first > offset) break;
+  }
+  if (in_parts) {
+    const auto part = before(extents, offset);
+    for (auto it = part == extents.end() ? extents.begin() : part; it != extents.end(); ++it) {
+      consider(it->first, it->second);
+      if (it->first > offset) break;
+    }
+  }
+  return distance == SIZE_MAX ? "at no allocation" : relative(offset, start, bytes);
 }
 
 void hand_out(size_t offset, size_t bytes) {

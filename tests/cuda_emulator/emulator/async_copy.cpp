@@ -31,7 +31,7 @@ void async_copy(void* shared, const void* global, int bytes, int valid_bytes) {
   std::memset(shadow.state + offset, kAddressable | kCopyPending, size_t(bytes));
   std::memset(shared, 0xff, size_t(bytes));
   self.copies.push_back(
-      {static_cast<char*>(shared), static_cast<const char*>(global), bytes, valid_bytes, self.copy_group});
+      {static_cast<char*>(shared), static_cast<const char*>(global), bytes, valid_bytes, self.copy_group, pc});
 }
 
 void async_commit() { ++running->copy_group; }
@@ -57,7 +57,7 @@ void async_wait(int pending_groups) {
 
 void check_copies_at_exit(const Thread& self) {
   if (!self.copies.empty())
-    report("cp.async has not been waited for when its thread ends", nullptr, &self,
+    report("cp.async has not been waited for when its thread ends", self.copies.front().pc, &self,
            format("%zu copies", self.copies.size()));
 }
 

@@ -69,6 +69,7 @@ void run_blocks(const LaunchRequest& request) {
     run_block(linear);
     if (has_faults()) break;
   }
+  stop_watchdog();
 }
 
 }  // namespace

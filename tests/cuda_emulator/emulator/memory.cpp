@@ -44,6 +44,7 @@ std::string other_thread(uint32_t epoch) {
 struct Kinds {
   const char *read_outside, *write_outside, *uninitialised, *write_write, *read_write, *write_read;
 };
+constexpr size_t kLargeBytes = size_t(1) << 20;
 constexpr Kinds kSharedKinds = {"shared memory read out of bounds",      "shared memory write out of bounds",
                                 "read of uninitialised shared memory",   "shared memory race (write after write)",
                                 "shared memory race (read after write)", "shared memory race (write after read)"};
@@ -161,6 +162,7 @@ void open_space() {
             reserve<uint32_t>(kSpaceBytes)};
   space = reserve<char>(kSpaceBytes);
   protect_devices(PROT_NONE);
+  watch_host_accesses();
 }
 
 void check_access(Thread& self, const void* p, size_t bytes, Access access, const void* pc) {
@@ -185,7 +187,8 @@ void check_access(Thread& self, const void* p, size_t bytes, Access access, cons
 }
 
 void make_addressable(size_t offset, size_t bytes) {
-  std::memset(space + offset, 0xff, bytes);
+  // Pages that nobody uses stay out of memory: each one costs time whenever access rights change.
+  if (bytes < kLargeBytes) std::memset(space + offset, 0xff, bytes);
   std::memset(shadow.state + offset, kAddressable | (is_pinned(offset) ? kInitialised : 0), bytes);
 }
 void make_unaddressable(size_t offset, size_t bytes, uint8_t state) {

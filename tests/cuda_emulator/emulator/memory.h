@@ -46,7 +46,7 @@ enum class Access : uint8_t { Read, Write, Atomic };
 // Checks one access of a kernel's thread, and notes it. Aborts the block where going on would crash.
 void check_access(Thread& self, const void* p, size_t bytes, Access access, const void* pc);
 
-// Bytes of the space become addressable and uninitialised (NaN), or go out of bounds.
+// Bytes of the space become addressable and uninitialised (NaN, unless they are very many), or go out of bounds.
 void make_addressable(size_t offset, size_t bytes);
 void make_unaddressable(size_t offset, size_t bytes, uint8_t state);
 void mark_initialised(size_t offset, size_t bytes);
@@ -60,6 +60,8 @@ class DeviceMemoryOpen {
   DeviceMemoryOpen& operator=(const DeviceMemoryOpen&) = delete;
   ~DeviceMemoryOpen();
 };
+
+void watch_host_accesses();  // host_guard.cpp
 
 // allocations.cpp
 enum class Region : uint8_t { Pinned, Device0, Device1 };

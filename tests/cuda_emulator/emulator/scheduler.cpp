@@ -2,7 +2,6 @@
 // and warps is shuffled, so that code which relies on an order fails.
 #include <sys/mman.h>
 
-#include <ctime>
 #include <map>
 
 #include "cuda_emulator/emulator/context_switch.h"
@@ -90,11 +89,12 @@ void start_block(unsigned linear) {
   b.at_barrier = 0;
   b.aborted = false;
   b.warps.assign(current_launch.warps, Warp{});
-  make_unaddressable(kStaticSharedStart,
-                     b.static_shared_end > kStaticSharedStart ? b.static_shared_end - kStaticSharedStart : 0, 0);
+  if (b.static_shared_end) make_unaddressable(kStaticSharedStart, b.static_shared_end - kStaticSharedStart, 0);
   b.static_shared_end = kStaticSharedStart;
   b.static_shared.clear();
-  make_addressable(kDynamicSharedStart, request.dynamic_shared_bytes);
+  make_unaddressable(kDynamicSharedStart, b.dynamic_shared_bytes, 0);
+  b.dynamic_shared_bytes = request.dynamic_shared_bytes;
+  make_addressable(kDynamicSharedStart, b.dynamic_shared_bytes);
   while (threads.size() < current_launch.threads) threads.push_back(std::make_unique<Thread>());
   start_block_epochs();
   for (unsigned i = 0; i < current_launch.threads; ++i) start_thread(i, stacks + i * kStackBytes);
@@ -156,12 +156,6 @@ bool try_barrier() {
   return true;
 }
 
-double seconds() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
-}
-
 }  // namespace
 
 uint64_t next_random() {  // xorshift (Marsaglia 2003)
@@ -192,19 +186,6 @@ void abort_block() {
   current_block.aborted = true;
   switch_to(host);
   __builtin_unreachable();
-}
-
-void check_watchdog(Thread& self, const void* pc) {
-  const bool too_long = seconds() > current_launch.deadline;
-  if (!too_long && !(settings.event_limit && current_launch.events > settings.event_limit)) return;
-  report("the kernel does not end", pc, &self,
-         too_long ? format("it has run for %.1f s", settings.time_limit_s)
-                  : format("after %llu memory accesses and switches", (unsigned long long)current_launch.events));
-  abort_block();
-}
-void start_watchdog() {
-  current_launch.events = 0;
-  current_launch.deadline = seconds() + settings.time_limit_s;
 }
 
 void run_block(unsigned linear) {

@@ -22,6 +22,7 @@ struct AsyncCopy {
   char* to;
   const char* from;
   int bytes, valid_bytes, group;
+  const void* pc;
 };
 
 struct Thread {
@@ -66,7 +67,7 @@ struct Block {
   bool aborted = false;
   int vote_result = 0;
   std::vector<Warp> warps;
-  size_t static_shared_end = 0;
+  size_t static_shared_end = 0, dynamic_shared_bytes = 0;
   std::unordered_map<const void*, void*> static_shared;
 };
 
@@ -103,13 +104,16 @@ void run_block(unsigned linear);
 void wait(Thread& self, ThreadState state, const void* pc, const char* waits_for);  // returns when made ready
 void make_ready(Thread& thread);
 [[noreturn]] void abort_block();  // leaves the current thread and all others of the block for good
+uint64_t next_random();
+void seed_random(uint64_t seed);
+
+// watchdog.cpp
 void start_watchdog();
+void stop_watchdog();
 void check_watchdog(Thread& self, const void* pc);  // aborts the block of a launch that has run for too long
 inline void count_event(Thread& self, const void* pc) {
   if ((++current_launch.events & 0x3fff) == 0) check_watchdog(self, pc);
 }
-uint64_t next_random();
-void seed_random(uint64_t seed);
 
 // warp.cpp
 void warp_operation(Thread& self, const char* name, int parameter, uint32_t mask, const void* input, void* output,

@@ -41,5 +41,11 @@ const char* self_test_run(const char* name, int right) {
   return thrown.c_str();
 }
 
+// An address that host code must not touch
+void* self_test_device_memory() {
+  void* p;
+  return cudaMalloc(&p, 64) == cudaSuccess ? p : nullptr;
+}
+
 }  // extern "C"
 #pragma GCC visibility pop
