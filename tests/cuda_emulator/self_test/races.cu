@@ -62,9 +62,9 @@ __global__ void between_blocks(float* y) {
 
 template <bool kRight>
 __global__ void read_of_other_block(float* y) {
-  const float v =
-      y[kRight ? blockIdx.x : (blockIdx.x + 1) % gridDim.x];  // fault: global memory race (read after write)|
-  y[blockIdx.x] = v + 1.f;                                    // fault: global memory race (write after read)
+  const unsigned from = kRight ? blockIdx.x : (blockIdx.x + 1) % gridDim.x;
+  const float v = y[from];  // fault: global memory race (read after write)
+  y[blockIdx.x] = v + 1.f;  // fault: global memory race (write after read)
 }
 
 template <bool kRight>
@@ -79,7 +79,7 @@ __global__ void histogram(const int* x, int* counts) {
 
 template <bool kRight>
 __global__ void plain_read_of_atomic(int* count, int* y) {
-  atomicAdd(count, 1);
+  atomicAdd(count, 1);  // fault: global memory race (write after read)
   y[threadIdx.x] = kRight ? atomicAdd(count, 0) : *count;  // fault: global memory race (read after write)
 }
 
