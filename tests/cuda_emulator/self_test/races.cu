@@ -79,7 +79,7 @@ __global__ void histogram(const int* x, int* counts) {
 
 template <bool kRight>
 __global__ void plain_read_of_atomic(int* count, int* y) {
-  atomicAdd(count, 1);  // fault: global memory race (write after read)
+  atomicAdd(count, 1);                                     // fault: global memory race (write after read)
   y[threadIdx.x] = kRight ? atomicAdd(count, 0) : *count;  // fault: global memory race (read after write)
 }
 
