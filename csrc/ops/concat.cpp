@@ -33,6 +33,8 @@ Joined plan_cat(const std::vector<Tensor>& tensors, int64_t dim) {
     const Tensor& x = tensors[i];
     j.dtype = promote(j.dtype, x.dtype());
     j.parts.push_back(x);
+    SW_CHECK_AS(DeviceError, x.device() == first->device(), "cat: expected tensors on one device, got ", first->dtype(),
+                " ", first->shape(), " on ", first->device(), " and ", x.dtype(), " ", x.shape(), " on ", x.device());
     if (is_placeholder(x) && first->dim() != 1) continue;
     bool fits = x.dim() == first->dim();
     for (int d = 0; fits && d < x.dim(); ++d) fits = d == j.dim || x.shape()[d] == j.shape[d];
@@ -74,7 +76,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
                    // A copy: a gradient that were a window of another would keep all of that alive, and be slow to
                    // read.
                    const Tensor part = narrow(b.grad(), d, start, sizes[i]);
-                   Tensor dx = placeholder[i] ? zeros({0}, part.dtype())
+                   Tensor dx = placeholder[i] ? zeros({0}, part.dtype(), part.device())
                                : images       ? empty_channels_last(part.shape(), part.dtype(), part.device())
                                               : empty(part.shape(), part.dtype(), part.device());
                    if (!placeholder[i]) copy_into(dx, part);
@@ -173,7 +175,8 @@ Tensor pad_constant(const Tensor& x, const Amounts& a, const Shape& shape, doubl
   if (!is_floating(x.dtype())) return y;
   tape::record("pad", {y}, {x}, {}, [a, from = x.shape(), images](tape::Backward& b) {
     const DType dtype = b.grad().dtype();
-    Tensor dx = images ? empty_channels_last(from, dtype) : empty(from, dtype);
+    const Device device = b.grad().device();
+    Tensor dx = images ? empty_channels_last(from, dtype, device) : empty(from, dtype, device);
     copy_into(dx, zeros({}, dtype));
     copy_into(common_part(dx, a, from, false), common_part(b.grad(), a, from, true));
     b.give(0, dx);
@@ -210,7 +213,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, const std::string& 
   SW_CHECK_VALUE(reflect || circular || mode == "replicate",
                  "pad: expected mode 'constant', 'reflect', 'replicate' or 'circular', got '", mode, "'");
   // The gradients add up axis after axis: of bfloat16 in float32.
-  const bool widen = x.dtype() == DType::BFloat16 && tape::should_record({x});
+  const bool widen = is_half(x.dtype()) && tape::should_record({x});
   Tensor y = widen ? to(x, DType::Float32) : x;
   for (int d = 0; d < x.dim(); ++d) {
     const int64_t size = x.shape()[d], before = a.before[d], after = a.after[d];

@@ -40,7 +40,7 @@ std::vector<Tensor> saved_indices(const Positions& p) {
 Tensor index_as(const char* name, const Tensor& x, const Indices& indices) {
   check_defined(name, "input", x);
   const Positions p = find_positions(name, x, indices);
-  Tensor y = get_at(x, element_offsets(name, x.shape(), x.strides(), p), p);
+  Tensor y = get_at(x, element_offsets(name, x.shape(), x.strides(), p, x.device()), p);
   if (!is_floating(x.dtype())) return y;
   tape::record(name, std::vector<Tensor>{y}, {x}, saved_indices(p), [at = Placement(x.shape(), p)](tape::Backward& b) {
     b.give(0, sum_at(at.from, at.restore(b, 0), b.grad()));
@@ -52,19 +52,19 @@ Tensor index_as(const char* name, const Tensor& x, const Indices& indices) {
 void write_at(const char* name, const Tensor& x, const Positions& p, const Tensor& given, bool accumulate) {
   tape::begin_inplace(name, x);
   const Shape shape = indexed_shape(x.shape(), p);
-  Tensor values = to(given, x.dtype());
+  Tensor values = source_for(name, x, given);
   while (values.dim() > shape.size() && values.shape()[0] == 1) values = squeeze(values, {0});
   SW_CHECK_SHAPE(values.dim() <= shape.size(), name, ": values of shape ", given.shape(),
                  " cannot be broadcast to the indexed shape ", shape);
   values = expand(values, shape);
-  const Tensor offsets = element_offsets(name, x.shape(), x.strides(), p);
+  const Tensor offsets = element_offsets(name, x.shape(), x.strides(), p, x.device());
   {
     tape::NoGradGuard no_grad;
     Tensor raw = values.alias();
     if (values.storage() == x.storage()) raw = clone(raw);
-    if (accumulate && x.dtype() == DType::BFloat16) {
+    if (accumulate && is_half(x.dtype())) {
       Tensor wide = to(x.alias(), DType::Float32);
-      const Tensor wide_offsets = element_offsets(name, wide.shape(), wide.strides(), p);
+      const Tensor wide_offsets = element_offsets(name, wide.shape(), wide.strides(), p, x.device());
       move_at(MoveMode::Add, wide, wide_offsets, p, to(raw, DType::Float32));
       copy_into(x.alias(), wide);
     } else {
@@ -77,11 +77,13 @@ void write_at(const char* name, const Tensor& x, const Positions& p, const Tenso
                  [at = Placement(x.shape(), p), accumulate](tape::Backward& b) {
                    const Positions p = at.restore(b, 0);
                    const Tensor& dy = b.grad();
-                   if (b.needs(1)) b.give(1, get_at(dy, element_offsets("index", dy.shape(), dy.strides(), p), p));
+                   if (b.needs(1))
+                     b.give(1, get_at(dy, element_offsets("index", dy.shape(), dy.strides(), p, dy.device()), p));
                    if (!b.needs(0)) return;
                    if (accumulate) return b.give(0, dy);
-                   Tensor dx = clone(contiguous(dy)), zero = zeros({}, dy.dtype());
-                   move_at(MoveMode::Put, dx, element_offsets("index", dx.shape(), dx.strides(), p), p, zero);
+                   Tensor dx = clone(contiguous(dy)), zero = zeros({}, dy.dtype(), dy.device());
+                   move_at(MoveMode::Put, dx, element_offsets("index", dx.shape(), dx.strides(), p, dx.device()), p,
+                           zero);
                    b.give(0, dx);
                  });
   }
@@ -190,16 +192,17 @@ Tensor embedding(const Tensor& weight, const Tensor& index, std::optional<int64_
                  " is out of range for ", rows, " rows");
   if (padding_idx && skip < 0) skip += rows;
   const Tensor i = integer_index("embedding", index);
-  for (int64_t k = 0; k < i.numel(); ++k) {
+  for (int64_t k = 0; k < i.numel() && i.device().is_cpu(); ++k) {
     const int64_t v = i.data_as<int64_t>()[k];
     SW_CHECK_INDEX(v >= 0 && v < rows, "embedding: index ", v, " is out of range for ", rows, " rows");
   }
   const Positions p = find_positions("embedding", weight, {i});
-  Tensor y = get_at(weight, element_offsets("embedding", weight.shape(), weight.strides(), p), p);
+  Tensor y = get_at(
+      weight, element_offsets("embedding", weight.shape(), weight.strides(), p, weight.device(), /*wrap=*/false), p);
   tape::record("embedding", std::vector<Tensor>{y}, {weight}, saved_indices(p),
                [at = Placement(weight.shape(), p), skip](tape::Backward& b) {
                  Tensor dw = sum_at(at.from, at.restore(b, 0), b.grad());
-                 if (skip >= 0) copy_into(select(dw, 0, skip), zeros({}, dw.dtype()));
+                 if (skip >= 0) copy_into(select(dw, 0, skip), zeros({}, dw.dtype(), dw.device()));
                  b.give(0, dw);
                });
   return y;

@@ -58,10 +58,29 @@ struct MoveArgs {
   int64_t outer_sizes[kMaxDims], outer_x[kMaxDims], outer_v[kMaxDims];
   int64_t inner_sizes[kMaxDims], inner_x[kMaxDims], inner_v[kMaxDims];
   int64_t count, stride_v;  // of values, from one position to the next
-  const int64_t* offsets;   // [count]
+  const int64_t* offsets;   // [count]; null: one position, at 0. A negative one (a fault, on CUDA) is left out.
   bool distinct;            // do positions never share elements of x? Then they are cut among threads.
+  // On CUDA, where positions may occur twice in Put and Add: they ordered by offset, equal ones as they come, so that
+  // one thread serves all of an element.
+  const int64_t* order;
   void *x, *values;
 };
 SW_DECLARE_KERNEL(move_elements, MoveArgs)
+
+// offsets[i] = base(i) + sum over d of index[d][i] * stride[d], where indices below 0 count from the end if `wrap`, and
+// base(i) = the coordinates of i in base_sizes times base_strides. An index out of range is a fault.
+struct OffsetArgs {
+  int64_t count;
+  int indices, base_dims;
+  const int64_t* index[kMaxDims];
+  int64_t size[kMaxDims], stride[kMaxDims];
+  int64_t base_sizes[kMaxDims], base_strides[kMaxDims];
+  bool wrap;
+  int64_t* offsets;
+  // On the CPU, the first fault: where in `index`, and its value. On CUDA it goes to the stream's record.
+  int* fault_at;  // -1: none
+  int64_t* fault_value;
+};
+SW_DECLARE_KERNEL(index_offsets, OffsetArgs)
 
 }  // namespace skipway

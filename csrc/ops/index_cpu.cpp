@@ -70,12 +70,12 @@ void move_as(const MoveArgs& a) {
   const auto positions = [&](int64_t from_x, int64_t from_v, int64_t begin, int64_t end) {
     if (runs == 1 && n == 1) {
       for (int64_t i = begin; i < end; ++i)
-        move_run<T, kMode>(x + from_x + a.offsets[i], v + from_v + i * a.stride_v, 1, 1, 1);
+        move_run<T, kMode>(x + from_x + (a.offsets ? a.offsets[i] : 0), v + from_v + i * a.stride_v, 1, 1, 1);
       return;
     }
     for (int64_t i = begin; i < end; ++i) {
       Counter c;
-      T *px = x + from_x + a.offsets[i], *pv = v + from_v + i * a.stride_v;
+      T *px = x + from_x + (a.offsets ? a.offsets[i] : 0), *pv = v + from_v + i * a.stride_v;
       for (int64_t r = 0; r < runs; ++r) {
         move_run<T, kMode>(px + c.x, pv + c.v, n, sx, sv);
         c.next(last, a.inner_sizes, a.inner_x, a.inner_v);
@@ -97,6 +97,29 @@ void move_as(const MoveArgs& a) {
 }
 
 }  // namespace
+
+void index_offsets(const OffsetArgs& a) {
+  int64_t at[kMaxDims] = {}, base = 0;
+  for (int64_t i = 0; i < a.count; ++i) {
+    int64_t offset = base;
+    for (int d = 0; d < a.indices; ++d) {
+      const int64_t k = a.index[d][i], size = a.size[d];
+      if (k < (a.wrap ? -size : 0) || k >= size) {
+        *a.fault_at = d;
+        *a.fault_value = k;
+        return;
+      }
+      offset += (k < 0 ? k + size : k) * a.stride[d];
+    }
+    a.offsets[i] = offset;
+    for (int d = a.base_dims - 1; d >= 0; --d) {
+      base += a.base_strides[d];
+      if (++at[d] < a.base_sizes[d]) break;
+      base -= a.base_strides[d] * a.base_sizes[d];
+      at[d] = 0;
+    }
+  }
+}
 
 void move_elements(const MoveArgs& a) {
   if (a.mode == MoveMode::Add) {

@@ -36,7 +36,7 @@ Tensor raw_gather(const char* op, const Tensor& x, int d, const Tensor& index) {
 // x gets (or receives in addition) the elements of source, which has index's shape.
 void raw_scatter(const char* op, bool add, const Tensor& x, int d, const Tensor& index, const Tensor& source) {
   if (index.numel() == 0) return;
-  if (add && x.dtype() == DType::BFloat16) {
+  if (add && is_half(x.dtype())) {
     Tensor wide = to(x.alias(), DType::Float32);
     raw_scatter(op, add, wide, d, index, to(source.alias(), DType::Float32));
     return copy_into(x, wide);
@@ -48,7 +48,7 @@ Tensor scatter_into(const char* op, bool add, const Tensor& x, int64_t dim, cons
   const int d = check_gather(op, x, dim, index);
   check_defined(op, "src", given);
   tape::begin_inplace(op, x);
-  Tensor source = to(given, x.dtype());
+  Tensor source = source_for(op, x, given);
   if (given.weak() || given.dim() == 0) source = expand(source, index.shape());
   SW_CHECK_SHAPE(source.dim() == index.dim(), op, ": expected src with ", index.dim(), " dimensions, got shape ",
                  source.shape());
@@ -70,7 +70,7 @@ Tensor scatter_into(const char* op, bool add, const Tensor& x, int64_t dim, cons
       if (!b.needs(0)) return;
       if (add) return b.give(0, b.grad());
       Tensor dx = clone(b.grad());
-      raw_scatter("scatter", false, dx, d, index, zeros(index.shape(), dx.dtype()));
+      raw_scatter("scatter", false, dx, d, index, zeros(index.shape(), dx.dtype(), dx.device()));
       b.give(0, dx);
     });
   }
@@ -111,11 +111,11 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 Tensor nonzero(const Tensor& input) {
   check_defined("nonzero", "input", input);
   tape::NoGradGuard no_grad;
-  const Tensor x = contiguous(input.alias());
+  const Tensor x = on_cpu(input.alias());  // the result's size has to be known on the host anyway
   const int nd = x.dim();
   int64_t count = 0;
   Tensor out;
-  dispatch_all(x.dtype(), [&]<class T>(Type<T>) {
+  dispatch_any(x.dtype(), [&]<class T>(Type<T>) {
     const T* p = x.data_as<T>();
     const int64_t n = x.numel();
     for (int64_t i = 0; i < n; ++i) count += p[i] != T(0);
@@ -131,11 +131,11 @@ Tensor nonzero(const Tensor& input) {
       to += nd;
     }
   });
-  return out;
+  return to(out, input.device());
 }
 
 Tensor one_hot(const Tensor& x, int64_t num_classes) {
-  const Tensor classes = integer_index("one_hot", x);
+  const Tensor classes = on_cpu(integer_index("one_hot", x));
   const int64_t* p = classes.data_as<int64_t>();
   int64_t largest = -1;
   for (int64_t i = 0; i < classes.numel(); ++i) {
@@ -152,15 +152,24 @@ Tensor one_hot(const Tensor& x, int64_t num_classes) {
   shape.push_back(num_classes);
   Tensor y = zeros(shape, DType::Int64);
   for (int64_t i = 0; i < classes.numel(); ++i) y.data_as<int64_t>()[i * num_classes + p[i]] = 1;
-  return y;
+  return to(y, x.device());
 }
 
 // ---- triangles and diagonals ----------------------------------------------------------------------------------------
 namespace {
+Tensor triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal);
+
+// The same by a mask of one matrix, made on the CPU.
+Tensor masked_triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal) {
+  const Tensor ones = full({x.size(-2), x.size(-1)}, 1, DType::Bool);
+  return where(to(triangle(op, lower, ones, diagonal), x.device()), x, number(0, DType::Int64));
+}
+
 // Keeps x[..., i, j] where j - i <= diagonal (lower) or >= diagonal.
 Tensor triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal) {
   check_defined(op, "input", x);
   SW_CHECK_SHAPE(x.dim() >= 2, op, ": expected input of at least 2 dimensions, got shape ", x.shape());
+  if (!x.device().is_cpu()) return masked_triangle(op, lower, x, diagonal);
   const Tensor in = contiguous(x.alias());
   Tensor y = empty(x.shape(), x.dtype(), x.device());
   const int64_t rows = x.size(-2), cols = x.size(-1), size = size_of(x.dtype());
@@ -212,7 +221,7 @@ Tensor diag(const Tensor& x, int64_t offset) {
 
 // ---- counting and searching -----------------------------------------------------------------------------------------
 Tensor bincount(const Tensor& x, const Tensor& weights, int64_t minlength) {
-  const Tensor bins = integer_index("bincount", x);
+  const Tensor bins = on_cpu(integer_index("bincount", x));
   SW_CHECK_SHAPE(x.dim() == 1, "bincount: expected input of 1 dimension, got shape ", x.shape());
   SW_CHECK_VALUE(minlength >= 0, "bincount: minlength must not be negative, got ", minlength);
   SW_CHECK_SHAPE(!weights.defined() || weights.shape() == x.shape(), "bincount: expected weights of shape ", x.shape());
@@ -226,12 +235,12 @@ Tensor bincount(const Tensor& x, const Tensor& weights, int64_t minlength) {
   if (!weights.defined()) {
     Tensor counts = zeros({n}, DType::Int64);
     for (int64_t i = 0; i < bins.numel(); ++i) ++counts.data_as<int64_t>()[p[i]];
-    return counts;
+    return to(counts, x.device());
   }
-  const Tensor w = contiguous(to(weights.alias(), DType::Float64));
+  const Tensor w = on_cpu(to(weights.alias(), DType::Float64));
   Tensor sums = zeros({n}, DType::Float64);
   for (int64_t i = 0; i < bins.numel(); ++i) sums.data_as<double>()[p[i]] += w.data_as<double>()[i];
-  return is_floating(weights.dtype()) ? to(sums, weights.dtype()) : sums;
+  return to(is_floating(weights.dtype()) ? to(sums, weights.dtype()) : sums, x.device());
 }
 
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
@@ -239,7 +248,7 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
   check_defined("searchsorted", "input", values);
   SW_CHECK_SHAPE(sorted.dim() == 1, "searchsorted: expected sorted_sequence of 1 dimension, got shape ",
                  sorted.shape());
-  const Tensor s = contiguous(to(sorted.alias(), DType::Float64)), v = contiguous(to(values.alias(), DType::Float64));
+  const Tensor s = on_cpu(to(sorted.alias(), DType::Float64)), v = on_cpu(to(values.alias(), DType::Float64));
   Tensor out = empty(values.shape(), DType::Int64);
   const double *p = s.data_as<double>(), *q = v.data_as<double>();
   for (int64_t i = 0; i < out.numel(); ++i) {
@@ -251,14 +260,14 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
     }
     out.data_as<int64_t>()[i] = low;
   }
-  return out;
+  return to(out, values.device());
 }
 
 Tensor repeat_interleave(const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim) {
   check_defined("repeat_interleave", "input", x);
   const Tensor in = dim && x.dim() > 0 ? x : reshape(x, {-1});
   const int d = normalize_dim(dim ? *dim : 0, in.dim(), "repeat_interleave");
-  const Tensor counts = integer_index("repeat_interleave", repeats);
+  const Tensor counts = on_cpu(integer_index("repeat_interleave", repeats));
   SW_CHECK_SHAPE(counts.numel() == 1 || (counts.dim() == 1 && counts.numel() == in.shape()[d]),
                  "repeat_interleave: expected repeats of shape (", in.shape()[d], ",), got ", counts.shape());
   const int64_t* p = counts.data_as<int64_t>();

@@ -5,7 +5,9 @@
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
+#include "ops/iterator.h"
 #include "ops/shape.h"
+#include "ops/sort.h"
 
 namespace skipway {
 namespace {
@@ -33,14 +35,16 @@ int merge_axes(std::vector<Axis> axes, int64_t* sizes, int64_t* sx, int64_t* sv)
   return n;
 }
 
-void launch_move(MoveMode mode, const Tensor& x, const Tensor& values, const std::vector<Axis>& kept, int64_t count,
-                 int64_t stride_v, const int64_t* offsets, bool distinct) {
+// offsets: undefined for one position at 0.
+void launch_move(MoveMode mode, const Tensor& x, const Tensor& values, const std::vector<Axis>& kept,
+                 const Tensor& offsets, int64_t stride_v, bool distinct) {
+  const int64_t count = offsets.defined() ? offsets.numel() : 1;
   MoveArgs args{};
   args.mode = mode;
   args.dtype = x.dtype();
   args.count = count;
   args.stride_v = stride_v;
-  args.offsets = offsets;
+  args.offsets = offsets.defined() ? offsets.data_as<int64_t>() : nullptr;
   args.distinct = distinct;
   args.x = x.data();
   args.values = values.data();
@@ -53,6 +57,11 @@ void launch_move(MoveMode mode, const Tensor& x, const Tensor& values, const std
   if (n == 0) return;
   args.outer_dims = merge_axes(outer, args.outer_sizes, args.outer_x, args.outer_v);
   args.inner_dims = merge_axes(inner, args.inner_sizes, args.inner_x, args.inner_v);
+  Tensor order;
+  if (!x.device().is_cpu() && mode != MoveMode::Get && !distinct && count > 1) {
+    order = argsort(offsets, 0, false);
+    args.order = order.data_as<int64_t>();
+  }
   launch(x.device(), move_elements, args);
 }
 
@@ -73,13 +82,56 @@ void check_mask_shape(const char* op, const Tensor& x, const Tensor& mask, int a
 
 }  // namespace
 
+namespace {
+
+Tensor run_offsets(const char* op, OffsetArgs& args, int64_t count, Device device, const int* dims) {
+  const Tensor offsets = empty({count}, DType::Int64, device);
+  int fault_at = -1;
+  int64_t fault_value = 0;
+  args.count = count;
+  args.offsets = offsets.data_as<int64_t>();
+  args.fault_at = &fault_at;
+  args.fault_value = &fault_value;
+  if (count > 0) launch(device, index_offsets, args);
+  SW_CHECK_INDEX(fault_at < 0, op, ": index ", fault_value, " is out of range for dimension ", dims[fault_at],
+                 " of size ", args.size[fault_at]);
+  return offsets;
+}
+
+// Each element of src by its offset into dst, where several may share one place.
+void add_overlapping(const Tensor& dst, const Tensor& src) {
+  OffsetArgs args{};
+  args.base_dims = dst.dim();
+  for (int d = 0; d < dst.dim(); ++d) {
+    args.base_sizes[d] = dst.shape()[d];
+    args.base_strides[d] = dst.strides()[d];
+  }
+  const Tensor dense = contiguous(src.alias());
+  launch_move(MoveMode::Add, dst, dense, {}, run_offsets("accumulate", args, src.numel(), dst.device(), nullptr), 1,
+              false);
+}
+
+}  // namespace
+
 void accumulate_into(const Tensor& dst, const Tensor& src, bool overlaps) {
-  const int64_t zero = 0;
+  if (overlaps && !dst.device().is_cpu()) return add_overlapping(dst, src);
   int64_t largest = 0;  // the dimension of this stride is cut among threads
   for (int d = 0; d < src.dim(); ++d)
     if (src.shape()[d] > 1) largest = std::max(largest, src.strides()[d]);
   const int64_t stride = overlaps || largest == 0 ? std::numeric_limits<int64_t>::max() : largest - 1;
-  launch_move(MoveMode::Add, dst, src, axes_of(dst, src), 1, stride, &zero, false);
+  launch_move(MoveMode::Add, dst, src, axes_of(dst, src), {}, stride, !overlaps);
+}
+
+Tensor on_device_of(const char* op, const Tensor& x, const Tensor& index) {
+  if (index.device() == x.device()) return index;
+  SW_CHECK_AS(DeviceError, index.device().is_cpu(), op, ": expected indices on ", x.device(), " or the CPU, got ",
+              index.dtype(), " ", index.shape(), " on ", index.device(), " for ", x.dtype(), " ", x.shape());
+  return to(index.alias(), x.device());
+}
+
+Tensor source_for(const char* op, const Tensor& x, const Tensor& values) {
+  output_device(op, {x, values});
+  return to(to(values, x.dtype()), x.device());
 }
 
 Tensor integer_index(const char* op, const Tensor& index) {
@@ -94,7 +146,8 @@ Positions find_positions(const char* op, const Tensor& x, const Indices& indices
   Positions p;
   int masks = 0, tensors = 0, groups = 0;
   bool inside = false;
-  for (const Tensor& index : indices) {
+  for (const Tensor& given : indices) {
+    const Tensor index = given.defined() ? on_device_of(op, x, given) : given;
     const int at = int(p.per_dim.size());
     if (!index.defined()) {
       SW_CHECK_INDEX(at < x.dim(), op, ": too many indices for input of shape ", x.shape());
@@ -134,21 +187,21 @@ Shape indexed_shape(const Shape& x, const Positions& p) {
   return shape;
 }
 
-Tensor element_offsets(const char* op, const Shape& shape, const Shape& strides, const Positions& p) {
-  Tensor offsets = zeros({p.shape.numel()}, DType::Int64);
-  int64_t* out = offsets.data_as<int64_t>();
+Tensor element_offsets(const char* op, const Shape& shape, const Shape& strides, const Positions& p, Device device,
+                       bool wrap) {
+  OffsetArgs args{};
+  args.wrap = wrap;
+  int dims[kMaxDims];
   for (int d = 0; d < shape.size(); ++d) {
     const Tensor& index = p.per_dim[size_t(d)];
     if (!index.defined()) continue;
-    const int64_t *in = index.data_as<int64_t>(), size = shape[d], stride = strides[d];
-    for (int64_t i = 0; i < offsets.numel(); ++i) {
-      const int64_t k = in[i];
-      SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", d, " of size ",
-                     size);
-      out[i] += (k < 0 ? k + size : k) * stride;
-    }
+    const int k = args.indices++;
+    dims[k] = d;
+    args.index[k] = index.data_as<int64_t>();
+    args.size[k] = shape[d];
+    args.stride[k] = strides[d];
   }
-  return offsets;
+  return run_offsets(op, args, p.shape.numel(), device, dims);
 }
 
 namespace {
@@ -162,7 +215,7 @@ void move_laid_out(MoveMode mode, const Tensor& x, const Tensor& offsets, const 
     kept.push_back({x.shape()[d], x.strides()[d], strides_v[at]});
     ++v;
   }
-  launch_move(mode, x, values, kept, offsets.numel(), stride_v, offsets.data_as<int64_t>(), p.distinct);
+  launch_move(mode, x, values, kept, offsets, stride_v, p.distinct);
 }
 }  // namespace
 
@@ -200,40 +253,32 @@ Tensor get_at(const Tensor& x, const Tensor& offsets, const Positions& p) {
 }
 
 Tensor sum_at(const Shape& shape, const Positions& p, const Tensor& values) {
-  const bool widen = values.dtype() == DType::BFloat16;
+  const bool widen = is_half(values.dtype());
   const Tensor v = widen ? to(values.alias(), DType::Float32) : values;
   Tensor out = zeros(shape, v.dtype(), v.device());
-  const Tensor offsets = element_offsets("index", shape, out.strides(), p);
+  const Tensor offsets = element_offsets("index", shape, out.strides(), p, out.device());
   if (v.numel() > 0) move_at(MoveMode::Add, out, offsets, p, v);
-  return widen ? to(out, DType::BFloat16) : out;
+  return widen ? to(out, values.dtype()) : out;
 }
 
 Tensor gather_offsets(const char* op, const Tensor& x, int dim, const Tensor& index) {
-  Tensor offsets = empty({index.numel()}, DType::Int64);
-  const Tensor dense = integer_index(op, index);
-  const int64_t* in = dense.data_as<int64_t>();
-  int64_t* out = offsets.data_as<int64_t>();
-  int64_t at[kMaxDims] = {}, base = 0;
-  const int nd = index.dim();
-  const int64_t size = nd ? x.shape()[dim] : 1, stride = nd ? x.strides()[dim] : 1;
-  for (int64_t i = 0; i < offsets.numel(); ++i) {
-    const int64_t k = in[i];
-    SW_CHECK_INDEX(k >= -size && k < size, op, ": index ", k, " is out of range for dimension ", dim, " of size ",
-                   size);
-    out[i] = base + (k < 0 ? k + size : k) * stride;
-    for (int d = nd - 1; d >= 0; --d) {
-      const int64_t step = d == dim ? 0 : x.strides()[d];
-      base += step;
-      if (++at[d] < index.shape()[d]) break;
-      base -= step * index.shape()[d];
-      at[d] = 0;
-    }
+  const Tensor dense = on_device_of(op, x, integer_index(op, index));
+  OffsetArgs args{};
+  args.wrap = true;
+  args.indices = 1;
+  args.index[0] = dense.data_as<int64_t>();
+  args.size[0] = index.dim() ? x.shape()[dim] : 1;
+  args.stride[0] = index.dim() ? x.strides()[dim] : 1;
+  args.base_dims = index.dim();
+  for (int d = 0; d < index.dim(); ++d) {
+    args.base_sizes[d] = index.shape()[d];
+    args.base_strides[d] = d == dim ? 0 : x.strides()[d];
   }
-  return offsets;
+  return run_offsets(op, args, index.numel(), x.device(), &dim);
 }
 
 void move_single(MoveMode mode, const Tensor& x, const Tensor& offsets, const Tensor& values) {
-  launch_move(mode, x, values, {}, offsets.numel(), values.numel() == 1 ? 0 : 1, offsets.data_as<int64_t>(), false);
+  launch_move(mode, x, values, {}, offsets, values.numel() == 1 ? 0 : 1, false);
 }
 
 }  // namespace skipway

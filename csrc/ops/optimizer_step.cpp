@@ -33,6 +33,9 @@ class StepBuilder {
     state_dtype_ = accumulate_dtype(param.dtype());
     tensors_.push_back({param.dtype(), param.numel(), chunks_, changed(param), read(grad), {}, {}});
     chunks_ += (param.numel() + kStepChunk - 1) / kStepChunk;
+    SW_CHECK_AS(DeviceError, tensors_.size() == 1 || device_ == param.device(), op_,
+                ": expected parameters on one device, got ", device_, " and ", param.dtype(), " ", param.shape(),
+                " on ", param.device());
     device_ = param.device();
     return true;
   }
@@ -187,19 +190,26 @@ namespace {
 
 double norm_of(const StepBuilder& builder, double p) {
   const StepList list = builder.list();
-  std::vector<double> partials(size_t(list.chunks), 0);
-  launch(builder.device(), grad_norm_kernel, {list, p, partials.data()});
+  const Tensor sums = empty({list.chunks}, DType::Float64, builder.device());
+  launch(builder.device(), grad_norm_kernel, {list, p, sums.data_as<double>()});
+  const Tensor partials = on_cpu(sums);
   double total = 0;
-  for (double part : partials) total = std::isinf(p) ? (part > total || part != part ? part : total) : total + part;
+  for (int64_t i = 0; i < list.chunks; ++i) {
+    const double part = partials.data_as<double>()[i];
+    total = std::isinf(p) ? (part > total || part != part ? part : total) : total + part;
+  }
   return std::isinf(p) ? total : p == 2 ? std::sqrt(total) : p == 1 ? total : std::pow(total, 1 / p);
 }
 
 Tensor norm_tensor(const TensorList& grads, double norm) {
   DType dtype = DType::Float32;
+  Device device;
   for (const Tensor& g : grads) {
-    if (g.defined() && g.dtype() == DType::Float64) dtype = DType::Float64;
+    if (!g.defined()) continue;
+    device = g.device();
+    if (g.dtype() == DType::Float64) dtype = DType::Float64;
   }
-  return full({}, norm, dtype);
+  return full({}, norm, dtype, device);
 }
 
 StepBuilder collect(const char* op, const TensorList& grads, double norm_type) {

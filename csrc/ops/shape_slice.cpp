@@ -1,7 +1,7 @@
 // Views that show a part of a tensor, and the copies built from them.
-#include <cstring>
 
 #include "autograd/tape.h"
+#include "core/cuda.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
 #include "ops/index.h"
@@ -41,7 +41,7 @@ Tensor part(const char* name, const Tensor& x, const Geometry& geometry) {
                       const Tensor dx = layout.on(target.data, dtype, device);
                       if (target.mode == GradMode::Add)
                         return accumulate_into(geometry(dx), to(b.grad(), dtype), false);
-                      std::memset(target.data, 0, dx.storage()->bytes);
+                      fill_memory(target.data, device, 0, dx.storage()->bytes);
                       copy_into(geometry(dx), b.grad());
                     });
 }

@@ -93,6 +93,13 @@ class Workspace {
   void* data_;
 };
 
+// A small table from host memory, which may go when this returns: up to 64 KB are staged by the call.
+inline void upload(const Stream& stream, void* to, const void* from, size_t bytes) {
+  const cudaError_t error =
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream.handle));
+  if (error != cudaSuccess) throw DeviceError(concat("cuda: copying a table: ", cudaGetErrorString(error)));
+}
+
 // From a kernel: the first fault is kept (see core/cuda.h). The caller goes on without touching the element.
 __device__ __forceinline__ void raise_fault(Fault* fault, FaultKind what, int64_t value, int64_t limit) {
   if (atomicCAS(&fault->state, 0, 1) != 0) return;

@@ -1,0 +1,223 @@
+// Optimizer steps: all parameters in one launch, a block to a chunk of kStepChunk elements. Memory-bound: parameter,
+// gradient and states are read once and written once. Formulas: ops/optimizer_step.h.
+#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "ops/optimizer_step.h"
+
+namespace skipway::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+template <class T>
+constexpr int kStepPack = sizeof(T) == 8 ? 2 : 4;  // elements that a thread takes at a time
+
+struct DeviceList {
+  const StepTensor* tensors;
+  int64_t count, chunks;
+};
+
+// The last tensor with first_chunk <= chunk.
+__device__ __forceinline__ const StepTensor& tensor_of(const DeviceList& list, int64_t chunk) {
+  int64_t low = 0, high = list.count - 1;
+  while (low < high) {
+    const int64_t middle = (low + high + 1) / 2;
+    if (list.tensors[middle].first_chunk <= chunk) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return list.tensors[low];
+}
+
+// f(Type<T>) for the dtype of a tensor; the whole block takes one branch.
+template <class F>
+__device__ __forceinline__ void for_dtype(DType d, const F& f) {
+  switch (d) {
+    case DType::Float32:
+      return f(Type<float>{});
+    case DType::Float64:
+      return f(Type<double>{});
+    case DType::BFloat16:
+      return f(Type<bfloat16>{});
+    default:
+      return f(Type<float16>{});
+  }
+}
+
+// g = +-g + decay p; without decay, an infinite p leaves g alone.
+template <class S>
+__device__ __forceinline__ S descend(S g, S p, bool maximize, double decay) {
+  g = maximize ? -g : g;
+  return decay != 0 ? g + p * S(decay) : g;
+}
+
+struct SgdStep {
+  SgdOptions o;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
+    g = descend(g, p, o.maximize, o.weight_decay);
+    if (t.state[0]) {
+      s[0] = t.scale[0] == 1 ? g : s[0] * S(o.momentum) + g * S(1 - o.dampening);
+      g = o.nesterov ? g + s[0] * S(o.momentum) : s[0];
+    }
+    p = p - g * S(o.lr);
+  }
+};
+struct RmspropStep {
+  RmspropOptions o;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
+    g = descend(g, p, o.maximize, o.weight_decay);
+    s[0] = s[0] * S(o.alpha) + g * g * S(1 - o.alpha);
+    S square = s[0];
+    if (t.state[1]) {
+      s[1] = s[1] + (g - s[1]) * S(1 - o.alpha);
+      square = square - s[1] * s[1];
+    }
+    S u = g / (sqrt(square) + S(o.eps));
+    if (t.state[2]) u = s[2] = s[2] * S(o.momentum) + u;
+    p = p - u * S(o.lr);
+  }
+};
+struct AdamStep {
+  AdamOptions o;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
+    if (o.decoupled) p = p * S(1 - o.lr * o.weight_decay);
+    g = descend(g, p, o.maximize, o.decoupled ? 0 : o.weight_decay);
+    s[0] = s[0] + (g - s[0]) * S(1 - o.beta1);
+    s[1] = s[1] * S(o.beta2) + g * g * S(1 - o.beta2);
+    S square = s[1];
+    if (t.state[2]) square = s[2] = s[2] != s[2] || s[2] > s[1] ? s[2] : s[1];
+    p = p - s[0] * S(t.scale[0]) / (sqrt(square) / S(t.scale[1]) + S(o.eps));
+  }
+};
+struct AdagradStep {
+  AdagradOptions o;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
+    g = descend(g, p, o.maximize, o.weight_decay);
+    s[0] = s[0] + g * g;
+    p = p - g * S(t.scale[0]) / (sqrt(s[0]) + S(o.eps));
+  }
+};
+struct AdadeltaStep {
+  AdadeltaOptions o;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor&, S& p, S g, S (&s)[3]) const {
+    g = descend(g, p, o.maximize, o.weight_decay);
+    s[0] = s[0] * S(o.rho) + g * g * S(1 - o.rho);
+    const S u = sqrt(s[1] + S(o.eps)) / sqrt(s[0] + S(o.eps)) * g;
+    s[1] = s[1] * S(o.rho) + u * u * S(1 - o.rho);
+    p = p - u * S(o.lr);
+  }
+};
+struct ScaleStep {  // the gradients, which stand in for parameters
+  double factor;
+  template <class S>
+  __device__ __forceinline__ void operator()(const StepTensor&, S& p, S, S (&)[3]) const {
+    p = p * S(factor);
+  }
+};
+
+// N neighbouring elements from i on.
+template <int N, class T, class Step>
+__device__ __forceinline__ void step_pack(const StepTensor& t, int64_t i, const Step& step) {
+  using S = math_type<T>;
+  auto p = load_pack<N>(static_cast<const T*>(t.param) + i);
+  const auto g = load_pack<N>(static_cast<const T*>(t.grad) + i);
+  Pack<S, N> states[3];
+#pragma unroll
+  for (int k = 0; k < 3; ++k)
+    if (t.state[k]) states[k] = load_pack<N>(static_cast<const S*>(t.state[k]) + i);
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    S s[3] = {};
+    S param = S(p.v[j]);
+#pragma unroll
+    for (int k = 0; k < 3; ++k)
+      if (t.state[k]) s[k] = states[k].v[j];
+    step(t, param, S(g.v[j]), s);
+    p.v[j] = T(param);
+#pragma unroll
+    for (int k = 0; k < 3; ++k) states[k].v[j] = s[k];
+  }
+  store_pack(static_cast<T*>(t.param) + i, p);
+#pragma unroll
+  for (int k = 0; k < 3; ++k)
+    if (t.state[k]) store_pack(static_cast<S*>(t.state[k]) + i, states[k]);
+}
+
+template <class T>
+__device__ __forceinline__ bool aligned(const StepTensor& t) {
+  using S = math_type<T>;
+  bool yes = reinterpret_cast<uintptr_t>(t.param) % sizeof(Pack<T, kStepPack<T>>) == 0 &&
+             reinterpret_cast<uintptr_t>(t.grad) % sizeof(Pack<T, kStepPack<T>>) == 0;
+  for (int k = 0; k < 3; ++k) yes = yes && reinterpret_cast<uintptr_t>(t.state[k]) % sizeof(Pack<S, kStepPack<T>>) == 0;
+  return yes;
+}
+
+template <class Step>
+__global__ void __launch_bounds__(kThreads) step_tensors(DeviceList list, Step step) {
+  for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
+    const StepTensor t = tensor_of(list, chunk);
+    const int64_t begin = (chunk - t.first_chunk) * kStepChunk;
+    const int64_t end = begin + kStepChunk < t.numel ? begin + kStepChunk : t.numel;
+    for_dtype(t.dtype, [&]<class T>(Type<T>) {
+      constexpr int N = kStepPack<T>;
+      const int64_t packed = aligned<T>(t) ? begin + (end - begin) / N * N : begin;
+      for (int64_t i = begin + threadIdx.x * N; i < packed; i += kThreads * N) step_pack<N, T>(t, i, step);
+      for (int64_t i = packed + threadIdx.x; i < end; i += kThreads) step_pack<1, T>(t, i, step);
+    });
+  }
+}
+
+// The list on the device, where the kernel reads it; pageable memory of this size is staged before the call returns.
+template <class Step>
+void run_step(const StepList& list, const Step& step, const Stream& stream) {
+  if (list.chunks == 0) return;
+  const Workspace tensors(stream, size_t(list.count) * sizeof(StepTensor));
+  upload(stream, tensors.as<void>(), list.tensors, size_t(list.count) * sizeof(StepTensor));
+  rt::launch(step_tensors<Step>, {grid_for(list.chunks, 1, stream), kThreads, 0, stream.handle},
+             DeviceList{tensors.as<StepTensor>(), list.count, list.chunks}, step);
+}
+
+// partials[chunk] = sum of |g|^p, or the largest |g|; in float64, whose squares neither overflow nor vanish.
+__global__ void __launch_bounds__(kThreads) sum_powers(DeviceList list, double p, double* partials) {
+  auto& reduce = rt::static_shared<BlockReduce<double, kThreads>>();
+  const bool largest = isinf(p);
+  for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
+    const StepTensor t = tensor_of(list, chunk);
+    const int64_t begin = (chunk - t.first_chunk) * kStepChunk;
+    const int64_t end = begin + kStepChunk < t.numel ? begin + kStepChunk : t.numel;
+    double sum = 0;
+    for_dtype(t.dtype, [&]<class T>(Type<T>) {
+      for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
+        const double x = fabs(double(math_type<T>(static_cast<const T*>(t.grad)[i])));
+        sum = largest ? Largest{}(x, sum) : sum + (p == 2 ? x * x : p == 1 ? x : pow(x, p));
+      }
+    });
+    const double total = largest ? reduce(sum, 0.0, Largest{}) : reduce.sum(sum);
+    if (threadIdx.x == 0) partials[chunk] = total;
+  }
+}
+
+}  // namespace
+
+SW_CUDA_KERNEL(sgd_kernel, a, stream) { run_step(a.list, SgdStep{a.options}, stream); }
+SW_CUDA_KERNEL(rmsprop_kernel, a, stream) { run_step(a.list, RmspropStep{a.options}, stream); }
+SW_CUDA_KERNEL(adam_kernel, a, stream) { run_step(a.list, AdamStep{a.options}, stream); }
+SW_CUDA_KERNEL(adagrad_kernel, a, stream) { run_step(a.list, AdagradStep{a.options}, stream); }
+SW_CUDA_KERNEL(adadelta_kernel, a, stream) { run_step(a.list, AdadeltaStep{a.options}, stream); }
+SW_CUDA_KERNEL(grad_scale_kernel, a, stream) { run_step(a.list, ScaleStep{a.factor}, stream); }
+
+SW_CUDA_KERNEL(grad_norm_kernel, a, stream) {
+  if (a.list.chunks == 0) return;
+  const Workspace tensors(stream, size_t(a.list.count) * sizeof(StepTensor));
+  upload(stream, tensors.as<void>(), a.list.tensors, size_t(a.list.count) * sizeof(StepTensor));
+  rt::launch(sum_powers, {grid_for(a.list.chunks, 1, stream), kThreads, 0, stream.handle},
+             DeviceList{tensors.as<StepTensor>(), a.list.count, a.list.chunks}, a.p, a.partials);
+}
+
+}  // namespace skipway::cuda
