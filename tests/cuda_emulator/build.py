@@ -37,7 +37,7 @@ CHECKED = [
     *("--param", "tsan-instrument-func-entry-exit=0", "-fno-optimize-sibling-calls"),
 ]
 UNCHECKED = ["-O2", "-fno-optimize-sibling-calls"]
-HOST = ["-O2"]
+HOST = ["-O3"]
 LINK = ["-shared", "-Wl,--wrap=memcpy,--wrap=memmove,--wrap=memset", "-Wl,-z,defs", "-ldl", "-pthread"]
 
 

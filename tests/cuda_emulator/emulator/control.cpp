@@ -32,7 +32,7 @@ struct FromEnvironment {
 #pragma GCC visibility push(default)
 extern "C" {
 
-int emulator_checked() { return checked_build(); }
+int emulator_checked() { return checked_build; }
 const char* emulator_launched() { return lines(launched_names()); }
 const char* emulator_kernels() { return lines(kernel_names()); }
 const char* emulator_faults() { return lines(all_faults()); }

@@ -5,13 +5,16 @@
 #include "cuda_emulator/emulator/memory.h"
 
 namespace emulator {
+
+uint32_t first_of_launch = 1, first_of_block = 1;
+
 namespace {
 
 using Clocks = std::shared_ptr<const std::vector<uint32_t>>;  // of each thread of a block
 using BlockClocks = std::unordered_map<uint32_t, Clocks>;     // by block
 
 std::vector<Epoch> epochs;
-uint32_t next_epoch = 1, first_of_launch = 1, first_of_block = 1;
+uint32_t next_epoch = 1;
 
 // Of the block that runs
 std::vector<uint32_t> barrier_clock;  // each thread's clock at the last __syncthreads
@@ -74,8 +77,6 @@ uint32_t new_epoch(const Thread& self) {
 }
 
 Epoch epoch_at(uint32_t number) { return epochs[number - first_of_launch]; }
-bool in_this_launch(uint32_t epoch) { return epoch >= first_of_launch; }
-bool in_this_block(uint32_t epoch) { return epoch >= first_of_block; }
 
 bool ordered_before(const Thread& self, uint32_t number) {
   if (number < first_of_launch) return true;

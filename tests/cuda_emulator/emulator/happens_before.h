@@ -23,8 +23,7 @@ inline uint32_t epoch_of(Thread& self) {
   return self.epoch;
 }
 Epoch epoch_at(uint32_t number);  // of this launch
-bool in_this_launch(uint32_t epoch);
-bool in_this_block(uint32_t epoch);
+extern uint32_t first_of_launch, first_of_block;
 bool ordered_before(const Thread& self, uint32_t epoch);
 
 void barrier_clocks();                            // all threads of the block have met

@@ -9,11 +9,12 @@ using namespace emulator;
 
 namespace {
 
-bool instrumented = false;
-
 __attribute__((always_inline)) inline void on_access(const void* p, size_t bytes, Access access, const void* pc) {
   Thread* self = running;
-  if (!self || size_t(static_cast<const char*>(p) - self->stack) < kStackBytes) return;
+  const auto* byte = static_cast<const char*>(p);
+  if (!self || size_t(byte - self->stack) < kStackBytes) return;
+  const LaunchRequest& request = *current_launch.request;
+  if (size_t(byte - static_cast<const char*>(request.arguments)) < request.arguments_bytes) return;
   ++counters.accesses;
   count_event(*self, pc);
   running = nullptr;
@@ -24,12 +25,12 @@ __attribute__((always_inline)) inline void on_access(const void* p, size_t bytes
 }  // namespace
 
 namespace emulator {
-bool checked_build() { return instrumented; }
+bool checked_build = false;
 }  // namespace emulator
 
 extern "C" {
 
-void __tsan_init() { instrumented = true; }
+void __tsan_init() { checked_build = true; }
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}

@@ -68,8 +68,9 @@ Run run_at(size_t i, size_t end) {
   return {i, j - i, run.state, run.writer, run.reader, run.other_reader};
 }
 
+// Shared memory of earlier blocks was another one.
 bool unordered(const Thread& self, uint32_t epoch, bool shared) {
-  return (shared ? in_this_block(epoch) : in_this_launch(epoch)) && !ordered_before(self, epoch);
+  return epoch >= (shared ? first_of_block : first_of_launch) && !ordered_before(self, epoch);
 }
 
 // Out of bounds, used after free, or the target of a copy under way: nothing sensible can follow.
@@ -143,15 +144,47 @@ void check_run(Thread& self, const Run& run, Access access, uint32_t epoch, cons
 }
 
 void check_other_memory(Thread& self, const void* p, Access access, const void* pc) {
-  const LaunchRequest& request = *current_launch.request;
-  const auto* bytes = static_cast<const char*>(p);
-  const auto* arguments = static_cast<const char*>(request.arguments);
-  if (bytes >= arguments && bytes < arguments + request.arguments_bytes) return;
   if (in_this_library(p) && access == Access::Read) return;  // a constant table
   report(access == Access::Read ? "read through a pointer that is not device memory"
                                 : "write through a pointer that is not device memory",
          pc, &self, format("at %p", p));
   abort_block();
+}
+
+template <int N, class T>
+bool uniform(const T* p) {
+  T difference = 0;
+  for (int i = 1; i < N; ++i) difference |= T(p[i] ^ p[0]);
+  return difference == 0;
+}
+template <int N>
+void fill(uint32_t* p, uint32_t value) {
+  for (int i = 0; i < N; ++i) p[i] = value;
+}
+
+// What happens nearly always, faster: N bytes with one history, and no fault. False: not such a case; nothing was
+// noted.
+template <int N>
+bool check_uniform(const Thread& self, size_t i, Access access, uint32_t epoch) {
+  const uint8_t state = shadow.state[i];
+  const uint8_t needed = access == Access::Write ? kAddressable : kAddressable | kInitialised;
+  if (access == Access::Atomic || (state & (needed | kCopyPending | kFreed)) != needed) return false;
+  uint32_t *const writer = shadow.writer + i, *const reader = shadow.reader + i, *const other = shadow.other_reader + i;
+  if (!uniform<N>(shadow.state + i) || !uniform<N>(writer) || !uniform<N>(reader) || !uniform<N>(other)) return false;
+  const bool shared = is_shared(i);
+  if (*writer != epoch && unordered(self, *writer, shared)) return false;
+  if (access == Access::Read) {
+    if (*reader == epoch || *other == epoch) return true;
+    fill<N>(unordered(self, *reader, shared) ? other : reader, epoch);
+    return true;
+  }
+  if ((*reader != epoch && unordered(self, *reader, shared)) || (*other != epoch && unordered(self, *other, shared)))
+    return false;
+  __builtin_memset(shadow.state + i, kAddressable | kInitialised, N);
+  fill<N>(writer, epoch);
+  if (*reader) fill<N>(reader, 0);
+  if (*other) fill<N>(other, 0);
+  return true;
 }
 
 }  // namespace
@@ -166,7 +199,7 @@ void open_space() {
 }
 
 void check_access(Thread& self, const void* p, size_t bytes, Access access, const void* pc) {
-  if (!checked_build()) return;  // plain writes are not seen, so reads cannot be judged
+  if (!checked_build) return;  // plain writes are not seen, so reads cannot be judged
   const size_t offset = space_offset(p);
   if (offset >= kSpaceBytes) {
     check_other_memory(self, p, access, pc);
@@ -178,6 +211,25 @@ void check_access(Thread& self, const void* p, size_t bytes, Access access, cons
     abort_block();
   }
   const uint32_t epoch = epoch_of(self);
+  switch (bytes) {
+    case 1:
+      if (check_uniform<1>(self, offset, access, epoch)) return;
+      break;
+    case 2:
+      if (check_uniform<2>(self, offset, access, epoch)) return;
+      break;
+    case 4:
+      if (check_uniform<4>(self, offset, access, epoch)) return;
+      break;
+    case 8:
+      if (check_uniform<8>(self, offset, access, epoch)) return;
+      break;
+    case 16:
+      if (check_uniform<16>(self, offset, access, epoch)) return;
+      break;
+    default:
+      break;
+  }
   const size_t end = std::min(offset + bytes, kSpaceBytes);
   for (size_t i = offset; i < end;) {
     const Run run = run_at(i, end);

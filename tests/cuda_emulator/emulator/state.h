@@ -97,7 +97,7 @@ class InEmulator {
   Thread* const self;
 };
 
-bool checked_build();  // are the kernels instrumented?
+extern bool checked_build;  // are the kernels instrumented?
 
 // scheduler.cpp
 void run_block(unsigned linear);
