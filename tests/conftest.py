@@ -1,7 +1,7 @@
 """The --device option, and fixtures for the kernels' instruction sets and for thread counts.
 
-`pytest --device cuda` runs the op table (test_ops.py) and the tests of tests/cuda on the first GPU; where there is none,
-on the emulator of tests/cuda_emulator, which is built if need be. If that fails, so does the run.
+`pytest --device cuda` runs the op table (test_ops.py) and the tests of tests/cuda on the first GPU; where there is
+none, on the emulator of tests/cuda_emulator, which is built if need be. If that fails, so does the run.
 """
 
 from __future__ import annotations

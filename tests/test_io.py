@@ -147,7 +147,7 @@ def test_others_can_read_it_and_we_them(tmp_path):
     assert load_file(path)["model.fc.weight"].tolist() == [[1, 1, 1], [1, 1, 1]]
     save_file({"x": np.arange(3, dtype=np.int64), "h": np.ones(2, np.float16)}, path)
     out = sw.load(path)
-    assert out["x"].tolist() == [0, 1, 2] and out["h"].dtype == sw.float32
+    assert out["x"].tolist() == [0, 1, 2] and out["h"].dtype == sw.float16
 
 
 def test_map_location(tmp_path):

@@ -5,9 +5,9 @@ A result y computed from the same (already rounded) inputs may differ from the r
     STORE * eps(dtype) * |r|  +  SUM * sqrt(n) * eps(compute) * scale
 
 eps(dtype) is the spacing of the stored type at 1, eps(compute) that of the type in which the op computes (bfloat16 and
-float16 compute in float32), n the length of the longest sum. The scale is the largest |r|, and for sums no less than the
-root mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after they
-cancel. A sample's `condition`, derived beside it, multiplies the second term.
+float16 compute in float32), n the length of the longest sum. The scale is the largest |r|, and for sums no less than
+the root mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after
+they cancel. A sample's `condition`, derived beside it, multiplies the second term.
 
 The ops in STORED compute from an intermediate z that was rounded to a stored type, which adds
 

@@ -37,8 +37,8 @@ struct Options {
 };
 
 Options options_of(const char* op, const py::object& dtype, const py::object& device, bool requires_grad,
-                   DType otherwise = DType::Float32) {
-  Options o{otherwise, {}, requires_grad};
+                   DType otherwise = DType::Float32, Device there = {}) {
+  Options o{otherwise, there, requires_grad};
   SW_CHECK_TYPE(dtype.is_none() || load_dtype(dtype.ptr(), o.dtype), op, ": expected a dtype, got ",
                 std::string(py::repr(dtype)));
   SW_CHECK_TYPE(device.is_none() || load_device(device.ptr(), o.device), op, ": expected a device, got ",
@@ -92,7 +92,8 @@ void def_real(py::module_& m, const char* name, const char* like, const char* wh
       [like](const Tensor& input, const GeneratorPtr& generator, const py::object& dtype, const py::object&,
              const py::object& device, bool requires_grad, const py::object&, bool) {
         check_defined(like, "input", input);
-        return create(like, input.shape(), options_of(like, dtype, device, requires_grad, input.dtype()), py::none(),
+        return create(like, input.shape(),
+                      options_of(like, dtype, device, requires_grad, input.dtype(), input.device()), py::none(),
                       [&](const Tensor& t) { Fill(t, 0, 1, generator); });
       },
       "input"_a, py::kw_only(), "generator"_a = py::none(), "dtype"_a = py::none(), "layout"_a = py::none(),
@@ -140,8 +141,9 @@ Tensor randint_like(const Tensor& input, const py::args& args, const py::object&
                     bool requires_grad, const py::object&) {
   check_defined("randint_like", "input", input);
   const IntegerRange r = range_of("randint_like", args, low, high);
-  return create("randint_like", input.shape(), options_of("randint_like", dtype, device, requires_grad, input.dtype()),
-                py::none(), [&](const Tensor& t) { random_(t, r.low, r.high, generator); });
+  return create("randint_like", input.shape(),
+                options_of("randint_like", dtype, device, requires_grad, input.dtype(), input.device()), py::none(),
+                [&](const Tensor& t) { random_(t, r.low, r.high, generator); });
 }
 
 Tensor normal_of(const Tensor& mean, const Tensor& std, const py::object& size, const GeneratorPtr& generator,

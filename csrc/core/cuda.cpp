@@ -1,10 +1,13 @@
 #include "core/cuda.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -31,6 +34,9 @@ struct Library {
   Backend* backend = nullptr;
   std::string why_none;
   Library() {
+    // Every launch waits, so that a failure is reported by the launch that made it.
+    const char* blocking = std::getenv("SKIPWAY_CUDA_BLOCKING");
+    if (blocking && std::strcmp(blocking, "1") == 0) setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
     const std::string path = library_path();
     void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
@@ -46,6 +52,8 @@ struct Library {
   }
 };
 
+std::atomic<bool> initialised{false}, forked{false};
+
 Library& library() {
   static Library* const l = new Library;  // never destroyed: static Python objects outlive static destructors
   return *l;
@@ -56,6 +64,50 @@ struct DeviceState {
   Fault* fault = nullptr;
 };
 
+// The kernels launched last on each device, the newest last: what may have failed when the device reports a failure.
+struct Launched {
+  const char* kernel = nullptr;
+  void* stream = nullptr;
+};
+struct History {
+  std::mutex mutex;
+  std::unordered_map<const char*, void (*)()> functions;  // kernel names are literals: their addresses serve as keys
+  std::array<Launched, 16> ring[kMaxDevices];
+  unsigned next[kMaxDevices] = {};
+};
+History& history() {
+  static History* const h = new History;
+  return *h;
+}
+
+std::string last_kernels(int device) {
+  constexpr int kNamed = 3;
+  History& h = history();
+  std::lock_guard<std::mutex> lock(h.mutex);
+  std::string names;
+  const unsigned n = unsigned(h.ring[device].size());
+  for (unsigned i = 0, named = 0; i < n && named < kNamed; ++i) {
+    const Launched& l = h.ring[device][(h.next[device] + n - 1 - i) % n];
+    if (!l.kernel) break;
+    names += concat(named++ ? ", " : "", l.kernel);
+    if (l.stream) names += " (on a stream)";
+  }
+  return names;
+}
+
+// Runs f; a failure of the device is told with the kernels that may have caused it.
+template <class F>
+auto blaming_kernels(int device, const F& f) {
+  try {
+    return f();
+  } catch (const DeviceError& e) {
+    const std::string kernels = last_kernels(device);
+    if (kernels.empty()) throw;
+    throw DeviceError(concat(e.what(), "; the last kernels launched on cuda:", device, ", newest first: ", kernels,
+                             "; SKIPWAY_CUDA_BLOCKING=1 makes each launch wait and so tells which one it was"));
+  }
+}
+
 DeviceState& state(int device) {
   static DeviceState* const states = new DeviceState[kMaxDevices];
   static std::once_flag* const once = new std::once_flag[kMaxDevices];
@@ -63,6 +115,7 @@ DeviceState& state(int device) {
     check_device({DeviceType::CUDA, int8_t(device)});
     DeviceState& s = states[device];
     s.properties = backend().properties(device);
+    if (!initialised.exchange(true)) pthread_atfork(nullptr, nullptr, [] { forked = true; });
     s.fault = static_cast<Fault*>(backend().allocate_pinned(sizeof(Fault)));
     if (!s.fault) throw OutOfMemoryError("cuda: no pinned memory for a device's fault record");
     *s.fault = {};
@@ -89,8 +142,9 @@ void release_scratch(const Stream& stream, void* p, size_t bytes) {
   release_on_stream(stream.device, stream.handle, p, bytes);
 }
 
+// Other libraries may change the CUDA runtime's device, which matters where there are several.
 void use_device(int device) {
-  if (t_runtime_device == device) return;
+  if (t_runtime_device == device && device_count() == 1) return;
   backend().set_device(device);
   t_runtime_device = device;
 }
@@ -100,6 +154,11 @@ void use_device(int device) {
 Backend& backend() {
   Library& l = library();
   if (!l.backend) throw DeviceError(concat("cuda: ", l.why_none));
+  if (forked && !l.backend->emulated()) {
+    throw DeviceError(
+        "cuda: a process that was forked from one that uses a CUDA device cannot use it: start it with the \"spawn\" "
+        "method, or use CUDA in one of the two only");
+  }
   return *l.backend;
 }
 
@@ -143,25 +202,28 @@ void set_current_stream(int device, void* handle) {
 }
 
 void (*find_kernel(const char* name, Device device))() {
-  // Kernel names are string literals: their addresses serve as keys.
-  static auto* const found = new std::unordered_map<const char*, void (*)()>;
-  static auto* const mutex = new std::mutex;
-  std::lock_guard<std::mutex> lock(*mutex);
-  auto& function = (*found)[name];
-  if (!function) function = backend().kernel(name);
+  Backend& library = backend();
+  void* const stream = t_streams[device.index];
+  History& h = history();
+  std::lock_guard<std::mutex> lock(h.mutex);
+  auto& function = h.functions[name];
+  if (!function) function = library.kernel(name);
   if (!function) throw DeviceError(concat(name, ": no kernel for device ", device.str(), " in this build"));
+  unsigned& next = h.next[device.index];
+  h.ring[device.index][next] = {name, stream};
+  next = (next + 1) % unsigned(h.ring[device.index].size());
   return function;
 }
 
 void synchronize(int device) {
-  use_device(device);
-  backend().synchronize_device(device);
+  const Stream stream = current_stream(device);
+  blaming_kernels(stream.device, [&] { backend().synchronize_device(device); });
   check_fault(device);
 }
 
 void synchronize_stream(int device, void* handle) {
-  use_device(device);
-  backend().synchronize_stream(handle);
+  const Stream stream = current_stream(device);
+  blaming_kernels(stream.device, [&] { backend().synchronize_stream(handle); });
   check_fault(device);
 }
 
@@ -173,13 +235,14 @@ void copy_memory(void* to, Device to_device, const void* from, Device from_devic
     std::memcpy(to, from, bytes);
     return;
   }
+  const bool across = !to_device.is_cpu() && !from_device.is_cpu() && to_device != from_device;
+  if (across) cuda::synchronize(to_device.index);  // what used the destination's memory before
   const int device = from_device.is_cpu() ? to_device.index : from_device.index;
   const cuda::Stream stream = cuda::current_stream(device);
-  cuda::backend().copy(to, from, bytes, stream.handle);
-  if (non_blocking) return;
-  if (to_device.is_cpu() || from_device.is_cpu()) {
-    cuda::synchronize_stream(device, stream.handle);
-  } else if (to_device != from_device) {  // later work on the other device must find it
+  cuda::blaming_kernels(device, [&] { cuda::backend().copy(to, from, bytes, stream.handle); });
+  if (non_blocking && !across) {
+    cuda::record_pinned(to_device.is_cpu() ? to : from, stream);
+  } else if (across || to_device.is_cpu() || from_device.is_cpu()) {  // the host, or the other device, must find it
     cuda::synchronize_stream(device, stream.handle);
   }
 }
@@ -190,7 +253,8 @@ void fill_memory(void* to, Device device, int byte, size_t bytes) {
     std::memset(to, byte, bytes);
     return;
   }
-  cuda::backend().fill(to, byte, bytes, cuda::current_stream(device.index).handle);
+  const cuda::Stream stream = cuda::current_stream(device.index);
+  cuda::blaming_kernels(device.index, [&] { cuda::backend().fill(to, byte, bytes, stream.handle); });
 }
 
 }  // namespace skipway

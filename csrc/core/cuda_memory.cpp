@@ -1,12 +1,13 @@
 #include "core/cuda_memory.h"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "core/check.h"
-#include "core/cuda.h"
 
 namespace skipway::cuda {
 namespace {
@@ -28,15 +29,18 @@ class Allocator {
     const size_t capacity = size_class(bytes);
     std::lock_guard<std::mutex> lock(mutex_);
     ++stats_.allocations;
+    if (!waiting_.empty()) collect_done();
     auto& list = free_[stream][capacity];
     void* p = nullptr;
     if (!list.empty()) {
       p = list.back();
       list.pop_back();
+      --counters_.cached_blocks;
       ++stats_.cache_hits;
     } else {
       p = from_device(capacity, bytes);
     }
+    ++counters_.blocks;
     stats_.allocated_bytes += int64_t(capacity);
     stats_.max_allocated_bytes = std::max(stats_.max_allocated_bytes, stats_.allocated_bytes);
     backend().handed_out(p, bytes);
@@ -47,7 +51,26 @@ class Allocator {
     const size_t capacity = size_class(bytes);
     std::lock_guard<std::mutex> lock(mutex_);
     stats_.allocated_bytes -= int64_t(capacity);
-    free_[stream][capacity].push_back(p);
+    --counters_.blocks;
+    const auto used = users_.find(p);
+    if (used == users_.end()) {
+      backend().handed_out(p, 0);  // nobody may touch it
+      return cache(stream, capacity, p);
+    }
+    const std::vector<void*> streams = std::move(used->second);
+    users_.erase(used);
+    Waiting waiting{stream, p, capacity, {}};
+    for (void* user : streams) {
+      waiting.events.push_back(backend().create_event(device_, false));
+      backend().record_event(waiting.events.back(), user);
+    }
+    waiting_.push_back(std::move(waiting));
+  }
+
+  void record_use(void* p, void* stream) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto& streams = users_[p];
+    if (std::find(streams.begin(), streams.end(), stream) == streams.end()) streams.push_back(stream);
   }
 
   void empty_cache() {
@@ -58,6 +81,12 @@ class Allocator {
     std::lock_guard<std::mutex> lock(mutex_);
     return stats_;
   }
+  MemoryCounters counters() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    MemoryCounters c = counters_;
+    c.waiting_blocks = int64_t(waiting_.size());
+    return c;
+  }
   void reset_peak() {
     std::lock_guard<std::mutex> lock(mutex_);
     stats_.max_allocated_bytes = stats_.allocated_bytes;
@@ -65,29 +94,55 @@ class Allocator {
   }
 
  private:
+  struct Waiting {  // released, but other streams used it: free once these events are done
+    void *stream, *p;
+    size_t capacity;
+    std::vector<void*> events;
+  };
+
   void* from_device(size_t capacity, size_t bytes) {
     void* p = backend().allocate(device_, capacity);
     if (!p) {
+      ++counters_.retries;
       release_cached();
       p = backend().allocate(device_, capacity);
     }
     if (!p) {
+      ++counters_.failures;
       size_t free = 0, total = 0;
       backend().memory_info(device_, &free, &total);
       throw OutOfMemoryError(concat("out of memory on cuda:", device_, ": ", bytes, " bytes were asked for, ",
                                     stats_.allocated_bytes, " are in use by tensors, ", free, " of ", total,
                                     " are free on the device"));
     }
+    ++counters_.device_allocations;
     stats_.reserved_bytes += int64_t(capacity);
     stats_.max_reserved_bytes = std::max(stats_.max_reserved_bytes, stats_.reserved_bytes);
     return p;
   }
+  void cache(void* stream, size_t capacity, void* p) {
+    free_[stream][capacity].push_back(p);
+    ++counters_.cached_blocks;
+  }
+  void collect_done() {
+    const auto done = [this](const Waiting& w) {
+      for (void* event : w.events)
+        if (!backend().event_is_done(event)) return false;
+      for (void* event : w.events) backend().destroy_event(event);
+      backend().handed_out(w.p, 0);
+      cache(w.stream, w.capacity, w.p);
+      return true;
+    };
+    waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), done), waiting_.end());
+  }
   void release_cached() {
     backend().synchronize_device(device_);  // kernels may still use what was released
+    collect_done();
     for (auto& [stream, classes] : free_) {
       for (auto& [capacity, list] : classes) {
         for (void* p : list) backend().release(device_, p);
         stats_.reserved_bytes -= int64_t(capacity * list.size());
+        counters_.cached_blocks -= int64_t(list.size());
         list.clear();
       }
     }
@@ -95,8 +150,11 @@ class Allocator {
 
   const int device_;
   std::mutex mutex_;
-  std::unordered_map<void*, std::unordered_map<size_t, std::vector<void*>>> free_;
+  std::unordered_map<void*, std::unordered_map<size_t, std::vector<void*>>> free_;  // by stream and capacity
+  std::unordered_map<void*, std::vector<void*>> users_;                             // other streams of blocks in use
+  std::deque<Waiting> waiting_;
   MemoryStats stats_{};
+  MemoryCounters counters_{};
 };
 
 // Never destroyed, as tensors in static Python objects are freed late.
@@ -109,12 +167,107 @@ Allocator& allocator(int device) {
   return *a;
 }
 
+class PinnedAllocator {
+ public:
+  char* get(size_t capacity) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& [start, block] : blocks_) {
+      if (block.in_use || block.capacity != capacity || !done(block)) continue;
+      block.in_use = true;
+      return start;
+    }
+    auto* p = static_cast<char*>(backend().allocate_pinned(capacity));
+    if (!p) {
+      release_unused();
+      p = static_cast<char*>(backend().allocate_pinned(capacity));
+    }
+    if (!p) throw OutOfMemoryError(concat("out of pinned host memory: ", capacity, " bytes were asked for"));
+    blocks_[p] = {capacity, true, {}};
+    return p;
+  }
+  void put(char* p) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    blocks_[p].in_use = false;
+  }
+  bool contains(const void* p) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return find(p) != nullptr;
+  }
+  void record(const void* p, const Stream& stream) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Block* block = find(p);
+    if (!block) return;
+    done(*block);  // forgets old events
+    block->events.push_back(backend().create_event(stream.device, false));
+    backend().record_event(block->events.back(), stream.handle);
+  }
+
+ private:
+  struct Block {
+    size_t capacity = 0;
+    bool in_use = false;
+    std::vector<void*> events;
+  };
+
+  Block* find(const void* p) {
+    auto* address = static_cast<char*>(const_cast<void*>(p));
+    auto it = blocks_.upper_bound(address);
+    if (it == blocks_.begin()) return nullptr;
+    --it;
+    return address < it->first + it->second.capacity ? &it->second : nullptr;
+  }
+  static bool done(Block& block) {
+    while (!block.events.empty()) {
+      if (!backend().event_is_done(block.events.back())) return false;
+      backend().destroy_event(block.events.back());
+      block.events.pop_back();
+    }
+    return true;
+  }
+  void release_unused() {
+    for (auto it = blocks_.begin(); it != blocks_.end();) {
+      if (it->second.in_use || !done(it->second)) {
+        ++it;
+        continue;
+      }
+      backend().release_pinned(it->first);
+      it = blocks_.erase(it);
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<char*, Block> blocks_;
+};
+
+PinnedAllocator& pinned() {
+  static auto* const all = new PinnedAllocator;
+  return *all;
+}
+
 }  // namespace
 
 void* allocate_on_stream(int device, void* stream, size_t bytes) { return allocator(device).get(stream, bytes); }
-void release_on_stream(int device, void* stream, void* p, size_t bytes) { allocator(device).put(stream, p, bytes); }
+void release_on_stream(int device, void* stream, void* p, size_t bytes) {
+  try {
+    allocator(device).put(stream, p, bytes);
+  } catch (const std::exception&) {  // the device has failed: the block is lost, and the next call will say why
+  }
+}
+void record_use(int device, void* p, void* stream) { allocator(device).record_use(p, stream); }
 MemoryStats memory_stats(int device) { return allocator(device).stats(); }
+MemoryCounters memory_counters(int device) { return allocator(device).counters(); }
 void reset_peak_memory_stats(int device) { allocator(device).reset_peak(); }
 void empty_cache(int device) { allocator(device).empty_cache(); }
+
+StoragePtr allocate_pinned(size_t bytes) {
+  auto storage = std::make_shared<Storage>();
+  char* p = pinned().get(size_class(bytes));
+  storage->data = p;
+  storage->bytes = bytes;
+  storage->release = [p] { pinned().put(p); };
+  return storage;
+}
+bool is_pinned(const void* p) { return pinned().contains(p); }
+void record_pinned(const void* p, const Stream& stream) { pinned().record(p, stream); }
 
 }  // namespace skipway::cuda

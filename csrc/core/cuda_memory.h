@@ -1,5 +1,7 @@
-// Device memory: blocks in size classes, cached per device and stream.
+// Device memory: blocks in size classes, cached per device and stream. Pinned host memory: blocks cached for all
+// devices.
 #pragma once
+#include "core/cuda.h"
 #include "core/storage.h"
 
 namespace skipway::cuda {
@@ -9,8 +11,26 @@ namespace skipway::cuda {
 void* allocate_on_stream(int device, void* stream, size_t bytes);
 void release_on_stream(int device, void* stream, void* p, size_t bytes);
 
+// Another stream than the one it was allocated on uses the block: once released, it is handed out again only after that
+// stream has done what was in it at the release.
+void record_use(int device, void* p, void* stream);
+
 MemoryStats memory_stats(int device);
 void reset_peak_memory_stats(int device);
 void empty_cache(int device);
+
+struct MemoryCounters {
+  int64_t blocks, cached_blocks;  // in use, and cached
+  int64_t device_allocations;     // blocks taken from the device
+  int64_t retries, failures;      // allocations that had to free cached blocks first, and that failed all the same
+  int64_t waiting_blocks;         // released, but another stream still uses them
+};
+MemoryCounters memory_counters(int device);
+
+// Page-locked host memory, which copies reach without waiting. A released block is handed out again only after the
+// copies recorded on it are done.
+StoragePtr allocate_pinned(size_t bytes);
+bool is_pinned(const void* p);                            // does it lie in such a block?
+void record_pinned(const void* p, const Stream& stream);  // a copy on the stream uses p; nothing unless p is pinned
 
 }  // namespace skipway::cuda

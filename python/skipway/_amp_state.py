@@ -1,4 +1,4 @@
-"""Whether `amp.autocast` is on in this thread, and ops that obey it."""
+"""In which dtype `amp.autocast` computes in this thread, for each kind of device, and ops that obey it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,39 @@ from ._core import Tensor
 
 
 class _State(threading.local):
-    on = False
+    on = False  # for any device
+    dtypes: tuple[Any, Any] = (None, None)  # of the CPU and of CUDA devices; None where autocast is off
 
 
 _state = _State()
 
 
-def active() -> bool:
-    """Whether autocast is on."""
-    return _state.on
+def dtype_of(device_type: str) -> Any:
+    """The dtype in which autocast computes on a kind of device; None where it is off."""
+    return _state.dtypes[device_type == "cuda"]
 
 
-def set_active(on: bool) -> None:
-    """Switches autocast."""
-    _state.on = on
+def set_dtype(device_type: str, dtype: Any) -> None:
+    """Switches autocast for a kind of device: a dtype, or None for off."""
+    cpu, cuda = _state.dtypes
+    _state.dtypes = (cpu, dtype) if device_type == "cuda" else (dtype, cuda)
+    _state.on = _state.dtypes != (None, None)
 
 
 def _narrow(x: Any) -> Any:
-    return x._to(_core.bfloat16) if isinstance(x, Tensor) and x.dtype is _core.float32 else x
+    if not isinstance(x, Tensor) or x.dtype not in _FROM:
+        return x
+    dtype = _state.dtypes[x.is_cuda]
+    return x if dtype is None else x._to(dtype)
 
 
 def _widen(x: Any) -> Any:
-    return x._to(_core.float32) if isinstance(x, Tensor) and x.dtype is _core.bfloat16 else x
+    narrow = isinstance(x, Tensor) and x.dtype in _NARROW and _state.dtypes[x.is_cuda] is not None
+    return x._to(_core.float32) if narrow else x
+
+
+_NARROW = (_core.bfloat16, _core.float16)
+_FROM = (_core.float32, *_NARROW)
 
 
 def _around(op: Callable[..., Any], cast: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -47,10 +58,10 @@ def _around(op: Callable[..., Any], cast: Callable[[Any], Any]) -> Callable[...,
 
 
 def narrow_inputs(op: Callable[..., Any]) -> Callable[..., Any]:
-    """The op, with float32 arguments cast to bfloat16 under autocast."""
+    """The op, with floating arguments (but float64 ones) cast to autocast's dtype."""
     return _around(op, _narrow)
 
 
 def widen_inputs(op: Callable[..., Any]) -> Callable[..., Any]:
-    """The op, with bfloat16 arguments cast to float32 under autocast."""
+    """The op, with bfloat16 and float16 arguments cast to float32 under autocast."""
     return _around(op, _widen)

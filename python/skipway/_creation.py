@@ -52,7 +52,7 @@ def _first_leaf(data: Any) -> Any:
 def _plain(data: Any) -> Any:
     """Nested lists with tensors as lists with arrays."""
     if isinstance(data, Tensor):
-        return data.detach().numpy()
+        return data.detach().cpu().numpy()
     if isinstance(data, (list, tuple)):
         return [_plain(d) for d in data]
     return data
@@ -106,8 +106,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     dtype = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(device=device, dtype=dtype or data.dtype)
-    if isinstance(data, np.ndarray):
-        t = _core.from_numpy(data)
+    if isinstance(data, np.ndarray) or hasattr(data, "__cuda_array_interface__"):
+        t = _core.from_numpy(data) if isinstance(data, np.ndarray) else _core._from_cuda_array(data)
         return t if dtype is None and device is None else t.to(device=device, dtype=dtype or t.dtype)
     return tensor(data, dtype=dtype, device=device)
 

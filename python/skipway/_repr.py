@@ -48,7 +48,7 @@ def set_printoptions(
 def tensor_repr(t: Any) -> str:
     """``tensor([1., 2.], shape=(2,), dtype=float32, device=cpu, requires_grad=True)``."""
     name = "Parameter" if type(t).__name__ == "Parameter" else "tensor"
-    values = t.detach().numpy()
+    values = t.detach().cpu().numpy()
     if t.dtype.name == "bfloat16":
         values = values.astype(np.float32)
     threshold = int(min(_options["threshold"], 2**62))

@@ -168,8 +168,8 @@ def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 
 
 def _type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor cast to the other's dtype."""
-    return self._to(other.dtype)
+    """The tensor with the other's dtype and device."""
+    return self.to(other)
 
 
 def _backward(
@@ -218,12 +218,13 @@ def _copy(self: Tensor) -> Tensor:
 
 
 def _reduce_ex(self: Tensor, protocol: Any) -> Any:
-    array = self.detach().numpy()
-    return _rebuild, (array, self.requires_grad and self.is_leaf)
+    array = self.detach().cpu().numpy()
+    where = (str(self.device),) if self.is_cuda else ()
+    return _rebuild, (array, self.requires_grad and self.is_leaf, *where)
 
 
-def _rebuild(array: np.ndarray, requires_grad: bool) -> Tensor:
-    t = _core.from_numpy(np.array(array, order="K") if not array.flags.writeable else array)
+def _rebuild(array: np.ndarray, requires_grad: bool, device: str = "cpu") -> Tensor:
+    t = _core.from_numpy(np.array(array, order="K") if not array.flags.writeable else array).to(device)
     return t.requires_grad_(True) if requires_grad else t
 
 
@@ -273,6 +274,8 @@ def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any)
 def _new(op: str, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *size: Any, **options: Any) -> Tensor:
         options["dtype"] = options.get("dtype") or self.dtype
+        if options.get("device") is None:
+            options["device"] = self.device
         return make(*size, **options)
 
     method.__name__ = op
@@ -283,15 +286,16 @@ def _new(op: str, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def _new_tensor(
     self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor with a copy of `data` and this tensor's dtype unless another is given."""
-    return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    """A tensor with a copy of `data`, and this tensor's dtype and device unless others are given."""
+    where = self.device if device is None else device
+    return creation.tensor(data, dtype=dtype or self.dtype, device=where, requires_grad=requires_grad)
 
 
 def _resize_(self: Tensor, *size: Any) -> Tensor:
     """Changes the shape in place; elements are kept in order as far as they go, new ones are undefined."""
     shape = creation._size("resize_", size)
     with _autograd.no_grad():
-        made = creation.empty(shape, dtype=self.dtype)
+        made = creation.empty(shape, dtype=self.dtype, device=self.device)
         n = min(self.numel(), made.numel())
         if n:
             made.reshape(-1)[:n].copy_(self.detach().reshape(-1)[:n])
@@ -303,6 +307,29 @@ def _apply_(self: Tensor, f: Callable[[float], float]) -> Tensor:
     """Replaces each element by f(element). Slow; for tests."""
     values = [f(x) for x in self.detach().reshape(-1).tolist()]
     return self.copy_(creation.tensor(values, dtype=self.dtype).reshape(tuple(self.shape)))
+
+
+def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """A copy in page-locked memory, from which copies to a CUDA device need not wait; itself if it is there.
+
+    Raises:
+        DeviceError: without a CUDA device, or for a tensor on one.
+    """
+    from .cuda._devices import require
+
+    require("pin_memory")
+    pinned = self.detach()._pin_memory()
+    return self if pinned._shares_storage(self) else pinned.requires_grad_(self.requires_grad)
+
+
+def _is_pinned(self: Tensor, device: Any = None) -> bool:
+    """Is it in page-locked memory?"""
+    return self._is_pinned()
+
+
+def _record_stream(self: Tensor, stream: Any) -> None:
+    """Says that work on `stream` uses the tensor: its memory is not used again before that work is done."""
+    self._record_stream(stream.cuda_stream)
 
 
 def _says(doc: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -329,17 +356,19 @@ def _set_attributes() -> None:
         "layout": property(lambda self: strided, doc="`skipway.strided`, the only layout."),
         "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
-        "is_pinned": _says("False: there is no pinned memory.", lambda self: False),
+        "is_pinned": _is_pinned, "pin_memory": _pin_memory, "record_stream": _record_stream,
         "is_same_size": _says("Do the shapes agree?", lambda self, other: tuple(self.shape) == tuple(other.shape)),
-        "pin_memory": _says("The tensor itself.", lambda self, device=None: self),
         "share_memory_": _says("The tensor itself: memory is not shared between processes.", lambda self: self),
-        "get_device": _says("-1, the index of the CPU.", lambda self: -1),
+        "get_device": _says("The index of its CUDA device; -1 on the CPU.",
+                            lambda self: self.device.index if self.is_cuda else -1),
         "is_shared": _says("False: memory is not shared between processes.", lambda self: False),
         "is_signed": _says("False for bool and uint8.", lambda self: self.dtype.is_signed),
         "is_inference": _says("False: inference mode makes ordinary tensors.", lambda self: False),
-        "__cuda_array_interface__": property(_no_cuda_array),
-        "new": _says("A tensor of this dtype and the given size, values undefined.",
-                     lambda self, *size: creation.empty(*(size or (0,)), dtype=self.dtype)),
+        "__cuda_array_interface__": property(
+            lambda self: self._cuda_array_interface(),
+            doc="Version 3 of CUDA's array interface, which CuPy and Numba read; AttributeError on the CPU."),
+        "new": _says("A tensor of this dtype, device and the given size, values undefined.",
+                     lambda self, *size: creation.empty(*(size or (0,)), dtype=self.dtype, device=self.device)),
         "new_full": _new_full,
     }  # fmt: skip
     for name, dtype in (
@@ -357,15 +386,12 @@ def _set_attributes() -> None:
         setattr(Tensor, name, narrow_inputs(getattr(Tensor, name)))
 
 
-def _no_cuda_array(self: Tensor) -> Any:
-    raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
-
-
 def _new_full(
     self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any
 ) -> Tensor:
-    """`full` with this tensor's dtype unless another is given."""
-    return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, **options)
+    """`full` with this tensor's dtype and device unless others are given."""
+    where = self.device if device is None else device
+    return creation.full(size, fill_value, dtype=dtype or self.dtype, device=where, **options)
 
 
 _core._set_size_type(Size)

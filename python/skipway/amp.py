@@ -1,4 +1,4 @@
-"""Mixed precision: inside `autocast`, convolutions and matrix products are computed in bfloat16."""
+"""Mixed precision: inside `autocast`, convolutions and matrix products are computed in bfloat16 or float16."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ._core import Tensor
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether the device can compute in a narrower dtype."""
-    return device_type == "cpu"
+    """Can the device compute in a narrower dtype?"""
+    return device_type in ("cpu", "cuda")
 
 
 class autocast:
-    """Within the block, inputs of convolutions, linear layers and matrix products are cast to bfloat16.
+    """Within the block, inputs of convolutions, linear layers and matrix products are cast to a narrower dtype.
 
-    Losses are computed in float32. Parameters and their gradients keep their dtype.
+    Losses are computed in float32. Parameters and their gradients keep their dtype. Float16 gradients may underflow:
+    multiply the loss by a power of two and divide the gradients by it.
 
     Args:
-        device_type: "cpu"; on "cuda", which this build lacks, the block changes nothing.
-        dtype: bfloat16, the default.
+        device_type: "cpu" or "cuda": only tensors on such devices are cast.
+        dtype: bfloat16, the default on the CPU, or (on CUDA devices) float16, the default there.
         enabled: False makes the block compute in full precision.
     """
 
@@ -32,25 +33,28 @@ class autocast:
     ) -> None:
         if device_type not in ("cpu", "cuda"):
             raise ValueError(f"autocast: expected device_type 'cpu' or 'cuda', got {device_type!r}")
-        if device_type == "cpu" and dtype is not None and dtype is not _core.bfloat16:
-            raise TypeError(f"autocast: expected dtype bfloat16 on the CPU, got {dtype!r}")
+        allowed = (_core.bfloat16,) if device_type == "cpu" else (_core.float16, _core.bfloat16)
+        if dtype is not None and dtype not in allowed:
+            names = " or ".join(d.name for d in allowed)
+            where = "the CPU" if device_type == "cpu" else "CUDA devices"
+            raise TypeError(f"autocast: expected dtype {names} on {where}, got {dtype!r}")
         self.device_type = device_type
+        self.dtype = allowed[0] if dtype is None else dtype
         self.enabled = enabled
-        self._before: list[bool] = []
+        self._before: list[Any] = []
 
     def __enter__(self) -> autocast:
-        self._before.append(state.active())
-        if self.device_type == "cpu":
-            state.set_active(self.enabled)
+        self._before.append(state.dtype_of(self.device_type))
+        state.set_dtype(self.device_type, self.dtype if self.enabled else None)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        state.set_active(self._before.pop())
+        state.set_dtype(self.device_type, self._before.pop())
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with autocast(self.device_type, enabled=self.enabled):
+            with autocast(self.device_type, self.dtype, self.enabled):
                 return function(*args, **kwargs)
 
         return wrapper

@@ -1,4 +1,4 @@
-"""The former path of `skipway.amp`, for CUDA: there are no CUDA devices, so nothing changes inside `autocast`."""
+"""The former path of `skipway.amp`, for CUDA devices."""
 
 from __future__ import annotations
 

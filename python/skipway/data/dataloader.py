@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from ._pin import finisher
 from ._random import draw_seed
 from ._workers import End, Failure, Job, ProcessWorker, ThreadWorker, default_context, shut_down
 from .collate import default_collate, default_convert
@@ -37,7 +38,9 @@ class DataLoader(Generic[T_co]):
         sampler, batch_sampler: the order, as indices or as lists of indices.
         num_workers: 0 loads in this process; otherwise so many workers run ahead.
         collate_fn: from a list of samples to a batch.
-        pin_memory, pin_memory_device: accepted; nothing to do on a CPU.
+        pin_memory: put the tensors of each batch into page-locked memory, from which `x.to(device, non_blocking=True)`
+            need not wait. Without a CUDA device it changes nothing.
+        pin_memory_device: accepted and ignored: pinned memory serves all devices.
         drop_last: leave out a last batch that is smaller than the others.
         timeout: seconds to wait for a worker's batch, 0 for ever.
         worker_init_fn: called as ``worker_init_fn(worker_id)`` in each worker, after seeding.
@@ -198,13 +201,14 @@ class _SerialIterator:
         draw_seed(loader.generator)  # as with workers, so that their number does not change the order
         self._indices = iter(loader._index_sampler)
         self._fetch = loader._fetch_maker()(loader.dataset)
+        self._finish = finisher(loader.pin_memory)
         self._length = functools.partial(len, loader)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        return self._fetch(next(self._indices))
+        return self._finish(self._fetch(next(self._indices)))
 
     def __len__(self) -> int:
         return self._length()
@@ -213,6 +217,7 @@ class _SerialIterator:
 class _WorkerIterator:
     def __init__(self, loader: DataLoader) -> None:
         self._timeout = loader.timeout
+        self._finish = finisher(loader.pin_memory)
         self._sampler = loader._index_sampler
         self._persistent = loader.persistent_workers
         self._ahead = loader.num_workers * (loader.prefetch_factor or 2)
@@ -279,7 +284,7 @@ class _WorkerIterator:
             self._deal()
             if isinstance(value, Failure):
                 value.reraise()
-            return value
+            return self._finish(value)
         if not self._persistent:
             self._finalizer()
         raise StopIteration

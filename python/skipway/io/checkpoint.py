@@ -141,9 +141,7 @@ def _numpy_dtype(name: str, key: str, code: str) -> np.dtype:
 def _to_tensor(name: str, a: np.ndarray) -> Any:
     import skipway as sw
 
-    if a.dtype.name == "float16":
-        a = a.astype(np.float32)
-    elif a.dtype.name in ("int8", "int16", "uint16"):
+    if a.dtype.name in ("int8", "int16", "uint16"):
         a = a.astype(np.int32)
     elif a.dtype.name in ("uint32", "uint64"):
         a = a.astype(np.int64)

@@ -170,7 +170,8 @@ class ModuleMembers(ModuleState):
             raise TypeError(f"{type(self).__name__}.to: expected a floating-point dtype, got {dtype}")
 
         def convert(t: Tensor) -> Tensor:
-            return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+            cast = dtype if t.is_floating_point() else None
+            return t.to(device=device, dtype=cast, non_blocking=kwargs.get("non_blocking", False))
 
         return self._apply(convert)
 
