@@ -104,7 +104,7 @@ __global__ void copy_struct_past_end(const Large* x, Large* y) {
   y[threadIdx.x] = x[threadIdx.x + (kRight ? 0 : 1)];  // fault: global memory read out of bounds
 }
 
-constexpr int kTable[4] = {3, 1, 4, 1};
+__constant__ const int kTable[4] = {3, 1, 4, 1};
 template <bool kRight>
 __global__ void constant_table(int* y, int n) {
   y[threadIdx.x] = kTable[threadIdx.x % n];  // fault: array index out of bounds

@@ -1,13 +1,12 @@
 // Small kernels that each do one thing wrong, or right: FAULT_TEST(name) { ... } launches them. A comment
 // "// fault: KIND" stands on the line that the emulator must name for the kernel of the same test.
 #pragma once
-#ifdef SW_CUDA_EMULATED
-#include "cuda_emulator/kernel_language.h"
-#include "cuda_emulator/ptx.h"
-#endif
 #include <cstdint>
 #include <stdexcept>
 #include <vector>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 namespace self_test {
 
