@@ -92,6 +92,8 @@ FAULTS = {
 }
 # Results are right, and there is no wrong variant.
 RIGHT_ONLY = {
+    "transpose_tile",
+    "vector_accesses",
     "lane_arithmetic",
     "transposed_load",
     "tf32_product",
@@ -233,6 +235,26 @@ def test_counts_bank_conflicts_of_ldmatrix(emulator: SelfTest) -> None:
     assert emulator.counter("matrix_loads") == 2 and emulator.counter("matrix_load_conflicts") == 0
     with pytest.raises(KeyError):
         emulator.counter("no such counter")
+
+
+def test_counts_bank_conflicts_of_plain_accesses(emulator: SelfTest) -> None:
+    emulator.count_bank_conflicts(True)
+    counts = []
+    for right in (True, False):
+        emulator.reset_counters()
+        assert emulator.run("transpose_tile", right=right) == ""
+        counts.append((emulator.counter("shared_wavefronts"), emulator.counter("shared_conflicts")))
+    by_line = emulator.bank_conflicts()
+    emulator.reset_counters()
+    emulator.run("vector_accesses", right=True)
+    vectors = emulator.counter("shared_wavefronts"), emulator.counter("shared_conflicts")
+    emulator.count_bank_conflicts(False)
+    assert counts == [(64, 0), (32 + 32 * 32, 32 * 31)]
+    (line,) = [place for place, (_, conflicts) in by_line.items() if conflicts]
+    text = (SELF_TEST / "memory.cu").read_text().splitlines()[int(line.split(":")[1]) - 1]
+    assert text.endswith("// conflicts") and by_line[line] == (32 * 32, 32 * 31)
+    # 2 warps: 4 phases of 8 lanes write 128 bytes each; two words are read at a stride of 16 bytes and by all lanes.
+    assert vectors == (2 * (4 + 4 + 1), 2 * 3)
 
 
 def run_alone(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

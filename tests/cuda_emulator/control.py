@@ -11,7 +11,7 @@ class Emulator:
 
     def __init__(self, path: Path | str) -> None:
         self.library = ctypes.CDLL(str(path))
-        for name in ("launched", "kernels", "faults"):
+        for name in ("launched", "kernels", "faults", "bank_conflicts"):
             getattr(self.library, f"emulator_{name}").restype = ctypes.c_char_p
         self.library.emulator_counter.restype = ctypes.c_ulonglong
 
@@ -57,6 +57,11 @@ class Emulator:
     def count_bank_conflicts(self, on: bool) -> None:
         """Counts conflicts of plain accesses to shared memory too (slow)."""
         self.library.emulator_count_bank_conflicts(int(on))
+
+    def bank_conflicts(self) -> dict[str, tuple[int, int]]:
+        """Wavefronts and conflicts (wavefronts more than needed) since reset_counters(), by line of a kernel."""
+        rows = [line.split(" ", 2) for line in self._lines("bank_conflicts")]
+        return {place: (int(wavefronts), int(conflicts)) for wavefronts, conflicts, place in rows}
 
     def counter(self, name: str) -> int:
         """launches, blocks, accesses, switches, matrix_loads, matrix_load_conflicts, shared_wavefronts or

@@ -46,7 +46,12 @@ void emulator_set_time_limit(double seconds) { settings.time_limit_s = seconds; 
 void emulator_set_event_limit(unsigned long long events) { settings.event_limit = events; }
 void emulator_count_bank_conflicts(int on) { settings.count_bank_conflicts = on; }
 
-void emulator_reset_counters() { counters = {}; }
+const char* emulator_bank_conflicts() { return lines(bank_conflicts()); }
+
+void emulator_reset_counters() {
+  counters = {};
+  clear_bank_conflicts();
+}
 unsigned long long emulator_counter(const char* name) {
   const struct {
     const char* name;

@@ -18,6 +18,8 @@ __attribute__((always_inline)) inline void on_access(const void* p, size_t bytes
   ++counters.accesses;
   count_event(*self, pc);
   running = nullptr;
+  if (settings.count_bank_conflicts && is_shared(space_offset(p)))
+    note_shared_access(*self, space_offset(p), bytes, pc);
   check_access(*self, p, bytes, access, pc);
   running = self;
 }

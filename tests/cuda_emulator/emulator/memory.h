@@ -63,6 +63,10 @@ class DeviceMemoryOpen {
 
 void watch_host_accesses();  // host_guard.cpp
 
+// bank_conflicts.cpp
+void note_shared_access(const Thread& self, size_t offset, size_t bytes, const void* pc);
+void count_bank_conflicts_of_block();
+
 // allocations.cpp
 enum class Region : uint8_t { Pinned, Device0, Device1 };
 void* allocate(Region region, size_t bytes);  // null: no memory left

@@ -204,6 +204,7 @@ void run_block(unsigned linear) {
     }
     if (!b.aborted && !try_barrier() && !progress && b.live) report_deadlock();
   }
+  if (settings.count_bank_conflicts) count_bank_conflicts_of_block();
 }
 
 int sync_block(BlockVote vote, int predicate) {

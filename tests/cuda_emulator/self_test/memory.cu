@@ -110,8 +110,40 @@ __global__ void constant_table(int* y, int n) {
   y[threadIdx.x] = kTable[threadIdx.x % n];  // fault: array index out of bounds
 }
 
+// A transpose of 32 x 32 through shared memory: with a column more, columns meet no bank twice.
+template <bool kRight>
+__global__ void transpose_tile(const float* x, float* y) {
+  struct Tile {
+    float v[32][32 + (kRight ? 1 : 0)];
+  };
+  Tile& tile = rt::static_shared<Tile>();
+  tile.v[threadIdx.y][threadIdx.x] = x[threadIdx.y * 32 + threadIdx.x];
+  __syncthreads();
+  y[threadIdx.y * 32 + threadIdx.x] = tile.v[threadIdx.x][threadIdx.y];  // conflicts
+}
+__global__ void vector_accesses(float* y) {
+  struct Row {
+    float4 v[64];
+  };
+  Row& row = rt::static_shared<Row>();
+  row.v[threadIdx.x] = make_float4(1.f, 2.f, 3.f, 4.f);
+  __syncthreads();
+  y[threadIdx.x] = row.v[threadIdx.x ^ 1].w + row.v[0].x;
+}
+
 }  // namespace
 
+EMULATOR_TEST(transpose_tile) {
+  std::vector<float> values(1024);
+  for (size_t i = 0; i < 1024; ++i) values[i] = float(i);
+  const DeviceArray<float> x(values), y(1024);
+  LAUNCH(transpose_tile, (rt::At{1, dim3(32, 32)}), x, y);
+  expect(y.host()[33 * 5 + 1] == 32.f * 6 + 5, "wrong result");
+}
+EMULATOR_TEST(vector_accesses) {
+  const DeviceArray<float> y(64);
+  rt::launch(vector_accesses, {1, 64}, y);
+}
 EMULATOR_TEST(read_past_end) {
   const DeviceArray<float> x(100, 1.f), y(100, 0.f);
   LAUNCH(read_past_end, (rt::At{101, 1}), x, y, 100);
