@@ -9,9 +9,10 @@ namespace skipway::tape {
 namespace {
 
 Tensor ones_scalar(const Tensor& root) {
-  Tensor one = empty_like(root);
-  dispatch_float(root.dtype(), [&]<class T>(Type<T>) { *one.data_as<T>() = T(1.0f); });
-  return one;
+  Tensor one = empty({}, DType::Float32), seed = empty_like(root);
+  *one.data_as<float>() = 1;
+  copy_into(seed, one);
+  return seed;
 }
 
 // May a gradient be added to in place? Nobody else may see its memory.

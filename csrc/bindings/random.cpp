@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "bindings/bindings.h"
+#include "ops/copy.h"
 
 namespace skipway::bindings {
 namespace {
@@ -178,7 +179,7 @@ Tensor randperm_of(int64_t n, const GeneratorPtr& generator, const py::object& d
                    const py::object& device, bool requires_grad, bool) {
   const Options o = options_of("randperm", dtype, device, requires_grad, DType::Int64);
   py::gil_scoped_release released;
-  return randperm(n, o.dtype, generator);
+  return to(randperm(n, o.dtype, generator), o.device);
 }
 
 Tensor random_in_place(const Tensor& x, std::optional<int64_t> from, std::optional<int64_t> to,

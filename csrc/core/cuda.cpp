@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/cuda_fault.h"
 #include "core/cuda_memory.h"
 
 namespace skipway {
@@ -132,9 +133,10 @@ void check_fault(int device) {
   if (__atomic_load_n(&fault.state, __ATOMIC_ACQUIRE) == 0) return;
   const Fault found = fault;
   fault = {};
+  const std::string where = concat(" (found by a kernel on ", Device{DeviceType::CUDA, int8_t(device)}.str(), ")");
+  if (FaultKind(found.what) == kDivisionByZero) throw Error(concat("an integer was divided by zero", where));
   const char* what = FaultKind(found.what) == FaultKind::Target ? "target" : "index";
-  throw IndexError(concat(what, " ", found.value, " is out of range for size ", found.limit, " (found by a kernel on ",
-                          Device{DeviceType::CUDA, int8_t(device)}.str(), ")"));
+  throw IndexError(concat(what, " ", found.value, " is out of range for size ", found.limit, where));
 }
 
 void* scratch(const Stream& stream, size_t bytes) { return allocate_on_stream(stream.device, stream.handle, bytes); }

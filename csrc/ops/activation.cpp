@@ -40,11 +40,14 @@ void backward(Activation f, const ActivationParams& params, tape::Backward& b) {
   b.give(0, dx);
 }
 
-// Hardtanh's backward finds its bounds again in the output: they have to be numbers that bfloat16 can hold.
+// Hardtanh's backward finds its bounds again in the output: they have to be numbers that its dtype can hold.
 ActivationParams stored(Activation f, ActivationParams params, DType dtype) {
-  if (f == Activation::Hardtanh && dtype == DType::BFloat16) {
-    params.a = float(bfloat16(float(params.a)));
-    params.b = float(bfloat16(float(params.b)));
+  if (f == Activation::Hardtanh && is_half(dtype)) {
+    const auto rounded = [&](double v) {
+      return dtype == DType::Float16 ? float(float16(float(v))) : float(bfloat16(float(v)));
+    };
+    params.a = rounded(params.a);
+    params.b = rounded(params.b);
   }
   return params;
 }
@@ -181,7 +184,8 @@ Tensor maxout(const Tensor& x, int64_t pieces, int64_t dim) {
   }
   tape::record("maxout", {y}, {x}, {x, y}, [=](tape::Backward& b) {
     const Tensor x = b.saved(0), y = b.saved(1), dx = empty_like(x);
-    Tensor open = full(y.shape(), 1.0, DType::Bool);  // where no piece has had the gradient yet: the first one takes it
+    // Where no piece has had the gradient yet: the first one takes it.
+    Tensor open = full(y.shape(), 1.0, DType::Bool, y.device());
     for (int64_t i = 0; i < pieces; ++i) {
       const Tensor part = piece(x, i);
       Tensor taken = logical(BinaryOp::LogicalOr, compare(BinaryOp::Eq, part, y), unary(UnaryOp::IsNan, part));

@@ -70,7 +70,7 @@ Tensor Operand::reduce(const Tensor& g, double factor) const {
   if (factor == 1) return reduce(g);
   const DType wide = accumulate_dtype(g.dtype());
   const Tensor total = g.shape() == shape ? g : sum_to(g, shape, wide), by = number(factor, DType::Float64);
-  return to(run_binary("mul", BinaryOp::Mul, total, by, wide, g.dtype()), dtype);
+  return to(to(run_binary("mul", BinaryOp::Mul, total, by, wide, g.dtype()), dtype), device);
 }
 
 Tensor keep(const Tensor& t, bool needed, const Tensor& out) {

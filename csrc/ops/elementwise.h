@@ -51,7 +51,7 @@ struct BinaryArgs {
   int64_t numel;
   Walk out, a, b;
   double alpha;       // Add: a + alpha b, Sub: a - alpha b
-  int32_t* div_zero;  // set to 1 when an integer was divided by 0
+  int32_t* div_zero;  // set to 1 when an integer was divided by 0; CUDA kernels raise a fault
 };
 SW_DECLARE_KERNEL(elementwise_binary, BinaryArgs)
 

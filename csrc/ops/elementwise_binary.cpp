@@ -77,12 +77,12 @@ Tensor mul_into(const char* name, const Tensor& a, const Tensor& b, const Tensor
   return y;
 }
 
-// da = g / b, db = -g y / b; y is what was stored, unless that is bfloat16: then it is computed again.
+// da = g / b, db = -g y / b; y is what was stored, unless that has 16 bits: then it is computed again.
 Tensor div_into(const char* name, const Tensor& a, const Tensor& b, const Tensor& out) {
   check_two(name, a, b);
   const DType dtype = out.defined() ? out.dtype() : float_type(result_type({a, b}));
   const bool recording = tape::should_record({a, b});
-  const bool again = dtype == DType::BFloat16;
+  const bool again = is_half(dtype);
   const Tensor left = keep(a, recording && again && wants(b), out), right = keep(b, recording, out);
   const Tensor y = run_binary(name, BinaryOp::Div, a, b, dtype, dtype, out);
   const Tensor quotient = !recording || !wants(b) ? Tensor() : again ? left : y;
@@ -186,7 +186,7 @@ Tensor pow(const Tensor& a, const Tensor& b) {
   }
   const Tensor y = run_binary("pow", BinaryOp::Pow, a, b, dtype, dtype);
   if (!is_floating(dtype)) return y;
-  const bool again = dtype == DType::BFloat16;  // its y is too coarse for the gradient
+  const bool again = is_half(dtype);  // its y is too coarse for the gradient
   const Tensor power = wants(b) && !again ? y : Tensor();
   tape::record("pow", {y}, {a, b}, {a, b, power}, [again, oa = Operand(a), ob = Operand(b)](Backward& k) {
     const Tensor &g = k.grad(), a = k.saved(0), b = k.saved(1);
@@ -236,9 +236,9 @@ Tensor atan2(const Tensor& a, const Tensor& b) {
 }
 
 namespace {
-// The length that was stored, or a better one where that is bfloat16.
+// The length that was stored, or a better one where that has 16 bits.
 Tensor hypot_of(const Tensor& x, const Tensor& z, const Tensor& y) {
-  return y.dtype() == DType::BFloat16 ? run_binary("hypot", BinaryOp::Hypot, x, z, x.dtype(), x.dtype()) : y;
+  return is_half(y.dtype()) ? run_binary("hypot", BinaryOp::Hypot, x, z, x.dtype(), x.dtype()) : y;
 }
 }  // namespace
 

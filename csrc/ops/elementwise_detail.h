@@ -18,14 +18,16 @@ Tensor run_ternary(const char* name, TernaryOp op, const Tensor& a, const Tensor
 
 inline DType float_type(DType d) { return is_floating(d) ? d : DType::Float32; }
 
-// The gradient of an operand from one of the result's shape: summed where broadcast, in the operand's dtype.
+// The gradient of an operand from one of the result's shape: summed where broadcast, in the operand's dtype, on its
+// device (a 0-dim tensor on the CPU goes with operands on any).
 struct Operand {
   Shape shape;
   DType dtype = DType::Float32;
-  explicit Operand(const Tensor& t) : shape(t.shape()), dtype(t.dtype()) {}
+  Device device;
+  explicit Operand(const Tensor& t) : shape(t.shape()), dtype(t.dtype()), device(t.device()) {}
   // The dtype of what reduce() is given, for the gradient g of the result: terms of a sum are not rounded to bfloat16.
   DType terms(const Tensor& g) const { return g.shape() == shape ? g.dtype() : accumulate_dtype(g.dtype()); }
-  Tensor reduce(const Tensor& g) const { return to(sum_to(g, shape), dtype); }
+  Tensor reduce(const Tensor& g) const { return to(to(sum_to(g, shape), dtype), device); }
   Tensor reduce(const Tensor& g, double factor) const;  // factor * reduce(g), rounded once
 };
 

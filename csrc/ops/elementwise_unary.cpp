@@ -63,7 +63,7 @@ Tensor unary_into(UnaryOp op, const Tensor& x, const Tensor& out) {
   const bool recording = is_floating(result) && tape::should_record({x});
   const bool saves_output = unary_saves_output(op);
   Tensor saved = keep(x, recording && !is_constant(op) && !saves_output, out), y;
-  if (recording && saves_output && result == DType::BFloat16) {
+  if (recording && saves_output && is_half(result)) {
     saved = run_unary(name, run, x, common, DType::Float32);  // 1 - y and the like need more digits than y has
     y = out.defined() ? out : empty_like(saved, result);
     copy_into(y, saved);
@@ -104,6 +104,7 @@ Tensor nan_to_num(const Tensor& x, double nan, const Tensor& posinf, const Tenso
   if (!is_floating(x.dtype())) return clone(x);
   const double largest = x.dtype() == DType::Float64   ? 0x1.fffffffffffffp+1023
                          : x.dtype() == DType::Float32 ? 0x1.fffffep+127
+                         : x.dtype() == DType::Float16 ? 65504
                                                        : 0x1.fep+127;
   const double inf = __builtin_inf();
   const auto replace = [&](const Tensor& y, const Tensor& at, const Tensor& value) { return where(at, value, y); };

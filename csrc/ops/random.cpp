@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
+#include "ops/iterator.h"
 
 namespace skipway {
 namespace {
@@ -28,16 +29,21 @@ void check_finite(const char* op, const char* arg, double value) {
   SW_CHECK_VALUE(std::isfinite(value), op, ": expected a finite ", arg, ", got ", value);
 }
 
-// The largest value of dtype below x.
-double value_below(double x, DType dtype) {
-  if (dtype == DType::Float64) return std::nextafter(x, -INFINITY);
-  float f = float(x);
-  if (dtype == DType::Float32) return double(f) < x ? double(f) : double(std::nextafterf(f, -INFINITY));
-  f = float(bfloat16(f));
+// The largest value of a type of 16 bits (or of any dtype) below x.
+template <class Half>
+double half_below(double x) {
+  Half below{float(x)};
+  const float f = float(below);
   if (double(f) < x) return double(f);
-  bfloat16 below(f);
   below.bits = uint16_t(f > 0 ? below.bits - 1 : f == 0 ? 0x8001 : below.bits + 1);
   return double(float(below));
+}
+double value_below(double x, DType dtype) {
+  if (dtype == DType::Float64) return std::nextafter(x, -INFINITY);
+  if (dtype == DType::BFloat16) return half_below<bfloat16>(x);
+  if (dtype == DType::Float16) return half_below<float16>(x);
+  const float f = float(x);
+  return double(f) < x ? double(f) : double(std::nextafterf(f, -INFINITY));
 }
 
 // How many integers from 0 on a dtype represents exactly; 0 stands for 2^64.
@@ -53,6 +59,8 @@ uint64_t full_range(DType dtype) {
       return 1ull << 63;
     case DType::BFloat16:
       return (1ull << 8) + 1;
+    case DType::Float16:
+      return (1ull << 11) + 1;
     case DType::Float32:
       return (1ull << 24) + 1;
     default:
@@ -65,10 +73,11 @@ int64_t lowest_integer(DType dtype) {
   return is_floating(dtype) ? -int64_t(full_range(dtype) - 1) : INT64_MIN;
 }
 
+// As float64, on p's device. Looking at them waits for it.
 Tensor probabilities_of(const char* op, const Tensor& p) {
   check_floating(op, "p", p);
-  const Tensor q = contiguous(to(p, DType::Float64));
-  const double* values = q.data_as<double>();
+  const Tensor q = contiguous(to(p, DType::Float64)), host = on_cpu(q);
+  const double* values = host.data_as<double>();
   for (int64_t i = 0; i < q.numel(); ++i) {
     SW_CHECK_VALUE(values[i] >= 0 && values[i] <= 1, op, ": expected probabilities in [0, 1], got ", values[i]);
   }
@@ -131,6 +140,9 @@ Tensor bernoulli_(const Tensor& x, double p, const GeneratorPtr& generator) {
 
 Tensor bernoulli_(const Tensor& x, const Tensor& p, const GeneratorPtr& generator) {
   check_defined("bernoulli_", "input", x);
+  check_defined("bernoulli_", "p", p);
+  SW_CHECK_AS(DeviceError, output_device("bernoulli_", {x, p}) == x.device(), "bernoulli_: expected p on ", x.device(),
+              " as input, got p on ", p.device());
   const Tensor q = probabilities_of("bernoulli_", p);
   Tensor expanded = empty(x.shape(), DType::Float64, x.device());
   copy_into(expanded, q);
@@ -215,7 +227,7 @@ Tensor multinomial(const Tensor& weights, int64_t num_samples, bool replacement,
   SW_CHECK_VALUE(num_samples > 0, "multinomial: expected num_samples > 0, got ", num_samples);
   const int64_t rows = weights.dim() == 1 ? 1 : weights.size(0), n = weights.size(-1);
   const tape::NoGradGuard guard;
-  const Tensor w = contiguous(to(weights, DType::Float64));
+  const Tensor w = on_cpu(to(weights, DType::Float64));  // the draws are made on the host
   const RngKey key = next_key(generator);
   Tensor draws;
   if (!replacement) {
@@ -243,7 +255,7 @@ Tensor multinomial(const Tensor& weights, int64_t num_samples, bool replacement,
                    " samples without replacement from ", positive, " indices of positive weight");
     draw_without_replacement(p, draws.data_as<double>() + row * n, n, num_samples, to);
   }
-  return out;
+  return skipway::to(out, weights.device());
 }
 
 Tensor normal(const Tensor& mean, const Tensor& std, const GeneratorPtr& generator) {
@@ -253,7 +265,8 @@ Tensor normal(const Tensor& mean, const Tensor& std, const GeneratorPtr& generat
   DType dtype = mean.weak() ? std.dtype() : std.weak() ? mean.dtype() : promote(mean.dtype(), std.dtype());
   if (!is_floating(dtype)) dtype = DType::Float32;
   const Shape shape = broadcast_shapes(mean.shape(), std.shape(), "normal");
-  Tensor z = empty(shape, DType::Float64), m = empty_like(z), s = empty_like(z);
+  const Device device = output_device("normal", {mean, std});
+  Tensor z = empty(shape, DType::Float64), m = empty_like(z), s = empty_like(z);  // on the host
   normal_(z, 0, 1, generator);
   copy_into(m, mean);
   copy_into(s, std);
@@ -263,7 +276,7 @@ Tensor normal(const Tensor& mean, const Tensor& std, const GeneratorPtr& generat
     SW_CHECK_VALUE(!(deviation < 0), "normal: expected std >= 0, got ", deviation);
     out[i] = m.data_as<double>()[i] + deviation * out[i];
   }
-  return to(z, dtype);
+  return to(to(z, dtype), device);
 }
 
 }  // namespace skipway

@@ -74,7 +74,7 @@ struct DeviceWalk {
   void* data;
   uint64_t immediate;
   DType dtype;
-  bool dense, small;
+  bool dense, small, repeats;  // repeats: the innermost dimension has stride 0
   int ndim;
   int64_t sizes[kMaxDims], strides[kMaxDims];
   Divider dividers[kMaxDims];
@@ -86,6 +86,7 @@ struct DeviceWalk {
         dtype(w.dtype),
         dense(w.dense()),
         small(numel < (int64_t(1) << 31)),
+        repeats(w.strides[w.ndim - 1] == 0),
         ndim(w.ndim) {
     for (int d = 0; d < w.ndim; ++d) {
       sizes[d] = w.sizes[d];
