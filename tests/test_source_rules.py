@@ -18,6 +18,7 @@ KERNEL_CORE = {
     "core/device.h",
     "core/parallel.h",
     "core/cuda.h",
+    "core/cuda_fault.h",
 }
 
 
