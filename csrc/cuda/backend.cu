@@ -26,7 +26,11 @@ class RuntimeBackend : public Backend {
   std::string description() const override {
     int runtime = 0;
     cudaRuntimeGetVersion(&runtime);
-    return concat(emulated() ? "CUDA emulator" : "CUDA ", emulated() ? "" : version(runtime));
+#ifdef SW_CUDA_TARGETS
+    return concat("CUDA ", version(runtime), ", ", SW_CUDA_TARGETS);
+#else
+    return concat("CUDA emulator, as CUDA ", version(runtime));
+#endif
   }
   bool emulated() const override {
 #ifdef SW_CUDA_EMULATED
