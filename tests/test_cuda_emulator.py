@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,13 @@ def test_counts_bank_conflicts_of_plain_accesses(emulator: SelfTest) -> None:
     assert text.endswith("// conflicts") and by_line[line] == (32 * 32, 32 * 31)
     # 2 warps: 4 phases of 8 lanes write 128 bytes each; two words are read at a stride of 16 bytes and by all lanes.
     assert vectors == (2 * (4 + 4 + 1), 2 * 3)
+
+
+def test_threads_of_the_host_take_turns(emulator: SelfTest) -> None:
+    emulator.set_seed(1)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda i: emulator.library.self_test_on_own_thread(i % 2 == 0), range(40)))
+    assert results == [0, 1] * 20
 
 
 def run_alone(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@
     library({"csrc/ops/softmax_cuda.cu": ["SW_BUG_NO_BARRIER"]})      with one source compiled differently
     self_test_library()           the emulator with the small kernels of self_test/
 
-The compiler is $CXX, or else g++; nothing else is needed. Run as a program, it prints the library's path.
+The compiler is $CXX if that is GCC, or else g++; nothing else is needed. As a program, this prints the library's path.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shlex
@@ -45,11 +46,16 @@ class BuildError(RuntimeError):
     """The compiler's command and its output."""
 
 
+@functools.cache
 def compiler() -> list[str]:
-    command = shlex.split(os.environ.get("CXX", "g++"))
-    if shutil.which(command[0]) is None:
-        raise BuildError(f"the emulated CUDA kernels need a C++ compiler: {command[0]} is not installed (set CXX)")
-    return command
+    for command in (shlex.split(os.environ.get("CXX", "g++")), ["g++"]):
+        if shutil.which(command[0]) and "clang" not in output([*command, "--version"]):  # clang has other options
+            return command
+    raise BuildError("the emulated CUDA kernels need GCC: g++ is not installed, and CXX names no GCC")
+
+
+def output(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def run(command: Sequence[str]) -> None:

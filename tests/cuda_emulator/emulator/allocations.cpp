@@ -70,6 +70,13 @@ void forget_extents(size_t offset, size_t bytes, uint8_t state) {
   }
 }
 
+// To the system: memory, and the shadow of its accesses
+void give_back(size_t offset, size_t bytes) {
+  madvise(space + offset, bytes, MADV_DONTNEED);
+  for (uint32_t* p : {shadow.writer, shadow.reader, shadow.other_reader})
+    madvise(p + offset, bytes * sizeof(uint32_t), MADV_DONTNEED);
+}
+
 template <class Iterator>
 bool contains(Iterator it, Iterator end, size_t offset) {
   return it != end && offset < it->first + it->second.bytes;
@@ -114,7 +121,7 @@ bool release(Region region, void* p) {
   const size_t bytes = found->second.bytes;
   forget_extents(offset, bytes, kFreed);
   make_unaddressable(offset, bytes, kFreed);
-  if (bytes >= kGiveBack) madvise(space + offset, round_up(bytes, kPage), MADV_DONTNEED);
+  if (bytes >= kGiveBack) give_back(offset, round_up(bytes, kPage));
   heap.used -= round_up(std::max<size_t>(bytes, 1), 512);
   heap.freed[offset] = found->second;
   heap.live.erase(found);
