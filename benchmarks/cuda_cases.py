@@ -147,8 +147,8 @@ def max_pool(n: int, item: int, tiny: bool) -> Problem:
     def run(lib: Any, x: Any) -> Any:
         return lib.nn.functional.max_pool2d(x, 3, 2, 1)
 
-    # backward: dy, one byte per output that says which element it was, dx
-    return Problem([Spec(images(n, tiny))], run, 1.25 * n * item, 1.25 * n * item + n / 4)
+    # x, y, dy, dx, and one byte per output that says which element it was
+    return Problem([Spec(images(n, tiny))], run, 1.25 * n * item + n / 4, 1.25 * n * item + n / 4)
 
 
 def avg_pool(n: int, item: int, tiny: bool) -> Problem:
