@@ -171,8 +171,8 @@ def write_table(kernels: list[Kernel], version: str) -> None:
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     note = (
         f"By nvcc {version}: `python scripts/check_cuda_kernels.py --write`. Registers per thread, static shared\n"
-        "memory in bytes per block, and the share of a multiprocessor's threads that fit (of the variant with the smallest\n"
-        "share; dynamic shared memory is not counted)."
+        "memory in bytes per block, and the share of a multiprocessor's threads that fit (of the variant with the\n"
+        "smallest share; dynamic shared memory is not counted)."
     )
     TABLE.write_text(f"{before}{BEGIN}\n{note}\n\n{table(kernels)}\n{END}{after}")
 
