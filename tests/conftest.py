@@ -21,6 +21,7 @@ from skipway import _core
 
 HERE = Path(__file__).resolve().parent
 ISAS = ("baseline", "avx2", "avx512")
+NO_CUDA = "no_cuda_library"
 NARROW = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
 
@@ -40,7 +41,9 @@ def on_cuda(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if on_cuda(config) and not os.environ.get("SKIPWAY_CUDA_LIBRARY") and not gpu_is_available():
+    if not on_cuda(config):  # without a device, here and in the processes that tests start, on every machine
+        os.environ.setdefault("SKIPWAY_CUDA_LIBRARY", NO_CUDA)
+    elif not os.environ.get("SKIPWAY_CUDA_LIBRARY") and not gpu_is_available():
         from cuda_emulator.build import BuildError, library
 
         try:

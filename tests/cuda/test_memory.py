@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 import skipway as sw
@@ -182,9 +180,31 @@ def test_a_bad_index_is_found_by_the_kernel() -> None:
     assert sw.nn.functional.embedding(sw.tensor([1, 2], device="cuda"), table).tolist() == [[2.0, 3.0], [4.0, 5.0]]
 
 
-def test_a_process_without_the_library_says_why() -> None:
-    code = "import skipway as sw; assert not sw.cuda.is_available(); sw.ones(2).cuda()"
-    environment = {**os.environ, "SKIPWAY_CUDA_LIBRARY": "/nowhere/_cuda.so"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert "DeviceError: device cuda:0: this build of skipway has no CUDA kernels" in done.stderr
+def test_a_failure_names_the_last_kernels() -> None:
+    if emulator() is None:
+        pytest.skip("breaks a real device")
+    x = sw.ones(3, device="cuda") * 2
+    with (
+        sw.cuda.stream(sw.cuda.ExternalStream(4096)),
+        pytest.raises(sw.DeviceError, match="copying memory.*newest first: elementwise_binary.*SKIPWAY_CUDA_BLOCKING"),
+    ):
+        x.cpu()
+    assert x.tolist() == [2.0] * 3
+
+
+def test_a_kernels_own_fault_is_an_error() -> None:
+    """The emulator's report is raised by the next call that waits."""
+    if emulator() is None:
+        pytest.skip("breaks a real device")
+    x = sw.ones(4, device="cuda")
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        beyond = sw.as_tensor(Beyond(x))
+        (beyond * 2).cpu()
+    assert (x * 2).tolist() == [2.0] * 4
+
+
+class Beyond:
+    """Claims more memory than the tensor has."""
+
+    def __init__(self, x: sw.Tensor) -> None:
+        self.__cuda_array_interface__ = {**x.__cuda_array_interface__, "shape": (4096,)}
