@@ -83,7 +83,8 @@ bool ordered_before(const Thread& self, uint32_t number) {
   const Epoch& e = epochs[number - first_of_launch];
   if (e.block == current_block.linear) {
     if (e.thread == self.linear || e.clock <= barrier_clock[e.thread]) return true;
-    return e.thread / kWarpSize == self.warp && e.clock <= self.warp_clock[e.thread % kWarpSize];
+    if (e.thread / kWarpSize == self.warp && e.clock <= self.warp_clock[e.thread % kWarpSize]) return true;
+    return e.thread < self.observed.size() && e.clock <= self.observed[e.thread];
   }
   const auto found = acquired.find(e.block);
   return found != acquired.end() && e.clock <= (*found->second)[e.thread];
@@ -116,6 +117,21 @@ void warp_clocks(unsigned warp, uint32_t lanes) {
   }
   for (unsigned lane = 0; lane < kWarpSize; ++lane)
     if (lanes >> lane & 1) std::copy(known, known + kWarpSize, threads[first + lane]->warp_clock);
+}
+
+void observe_clocks(Thread& self, const std::vector<uint32_t>& clocks) {
+  self.observed.resize(std::max(self.observed.size(), clocks.size()));
+  for (size_t t = 0; t < clocks.size(); ++t) self.observed[t] = std::max(self.observed[t], clocks[t]);
+}
+void gather_clocks(Thread& self, std::vector<uint32_t>& clocks) {
+  clocks.resize(barrier_clock.size());
+  for (size_t t = 0; t < clocks.size(); ++t) {
+    clocks[t] = std::max(clocks[t], barrier_clock[t]);
+    if (t / kWarpSize == self.warp) clocks[t] = std::max(clocks[t], self.warp_clock[t % kWarpSize]);
+    if (t < self.observed.size()) clocks[t] = std::max(clocks[t], self.observed[t]);
+  }
+  clocks[self.linear] = self.clock++;
+  self.epoch = 0;
 }
 
 void fence_clocks(Thread& self) {

@@ -28,6 +28,9 @@ bool ordered_before(const Thread& self, uint32_t epoch);
 
 void barrier_clocks();                            // all threads of the block have met
 void warp_clocks(unsigned warp, uint32_t lanes);  // these lanes have met
+// For barriers of other kinds: what this thread knows, and has done, when it arrives; and what it learns.
+void gather_clocks(Thread& self, std::vector<uint32_t>& clocks);
+void observe_clocks(Thread& self, const std::vector<uint32_t>& clocks);
 void fence_clocks(Thread& self);
 void atomic_clocks(Thread& self, const void* p);  // an atomic operation on p: releases and acquires
 

@@ -16,8 +16,8 @@ __attribute__((always_inline)) inline void on_access(const void* p, size_t bytes
   const LaunchRequest& request = *current_launch.request;
   if (size_t(byte - static_cast<const char*>(request.arguments)) < request.arguments_bytes) return;
   ++counters.accesses;
-  count_event(*self, pc);
   running = nullptr;
+  count_event(*self, pc);
   if (settings.count_bank_conflicts && is_shared(space_offset(p)))
     note_shared_access(*self, space_offset(p), bytes, pc);
   check_access(*self, p, bytes, access, pc);

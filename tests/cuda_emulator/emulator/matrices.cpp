@@ -4,6 +4,8 @@
 //   A 16x8 (tf32)  row g + 8 (r & 1), column q + 4 (r >> 1)      B 8x8 (tf32)  row q + 4 r, column g
 //   C, D 16x8  row g + 8 (r >> 1), column 2 q + (r & 1)
 // The order of summation and the rounding are not specified; here products are summed in float32 in order of k.
+#include "cuda_emulator/emulator/matrices.h"
+
 #include <cstring>
 
 #include "cuda_emulator/emulator/memory.h"
@@ -22,12 +24,6 @@ float half_to_float(uint16_t bits) {
   }
   return __builtin_bit_cast(float, sign | ((magnitude << 13) + (magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u)));
 }
-float element(MatrixType type, uint32_t word, int half) {
-  if (type == MatrixType::TFloat32) return __builtin_bit_cast(float, word & ~0x1fffu);
-  const uint16_t bits = uint16_t(word >> (16 * half));
-  return type == MatrixType::Float16 ? half_to_float(bits) : __builtin_bit_cast(float, uint32_t(bits) << 16);
-}
-
 struct Product {
   float* d;
   const uint32_t *a, *b;
@@ -43,8 +39,8 @@ void multiply(WarpOperation& op) {
     const int g = lane / 4, q = lane % 4;
     for (int half = 0; half < (tf32 ? 1 : 2); ++half) {
       const int k = tf32 ? q : 2 * q + half, step = tf32 ? 4 : 8;
-      for (int r = 0; r < 4; ++r) a[g + 8 * (r & 1)][k + step * (r >> 1)] = element(type, in->a[r], half);
-      for (int r = 0; r < 2; ++r) b[k + step * r][g] = element(type, in->b[r], half);
+      for (int r = 0; r < 4; ++r) a[g + 8 * (r & 1)][k + step * (r >> 1)] = matrix_element(type, in->a[r], half);
+      for (int r = 0; r < 2; ++r) b[k + step * r][g] = matrix_element(type, in->b[r], half);
     }
   }
   for (int i = 0; i < 16; ++i)
@@ -96,6 +92,12 @@ void load(WarpOperation& op) {
 }
 
 }  // namespace
+
+float matrix_element(MatrixType type, uint32_t word, int half) {
+  if (type == MatrixType::TFloat32) return __builtin_bit_cast(float, word & ~0x1fffu);
+  const uint16_t bits = uint16_t(word >> (16 * half));
+  return type == MatrixType::Float16 ? half_to_float(bits) : __builtin_bit_cast(float, uint32_t(bits) << 16);
+}
 
 void load_matrices(uint32_t* registers, const void* row, int count, bool transposed) {
   const void* pc = EMULATOR_CALLER;

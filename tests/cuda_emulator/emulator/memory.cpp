@@ -78,8 +78,8 @@ void check_addressable(Thread& self, const Run& run, Access access, const void* 
   const bool shared = is_shared(run.start), reads = access == Access::Read;
   const Kinds& kinds = shared ? kSharedKinds : kGlobalKinds;
   if (run.state & kCopyPending) {
-    report(reads ? "read of shared memory before cp.async has been waited for"
-                 : "write to shared memory that cp.async is still to fill",
+    report(reads ? "read of shared memory before its asynchronous copy was waited for"
+                 : "write to shared memory that an asynchronous copy is still to fill",
            pc, &self);
     return;
   }

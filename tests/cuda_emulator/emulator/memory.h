@@ -23,7 +23,8 @@ enum : uint8_t {
   kInitialised = 2,
   kCopyPending = 4,  // the destination of an asynchronous copy
   kWrittenAtomically = 8,
-  kFreed = 16
+  kFreed = 16,
+  kWrittenByTma = 32
 };
 
 struct Shadow {

@@ -70,8 +70,12 @@ void start_thread(unsigned linear, char* stack) {
   t.epoch = t.fence_clock = t.fence_barrier = 0;
   t.clock = 1;
   for (uint32_t& clock : t.warp_clock) clock = 0;
+  t.observed.clear();
+  t.proxy_fence_clock = 0;
   t.copies.clear();
-  t.copy_group = 0;
+  t.products.clear();
+  t.accumulators.clear();
+  t.copy_group = t.product_group = 0;
   // Stacks that began at equal offsets would fight for the same sets of the cache.
   t.context = prepare_stack(stack, kStackBytes - linear * 320 % 8192, run_thread);
   current_block.warps[t.warp].exist |= 1u << t.lane;
@@ -97,6 +101,7 @@ void start_block(unsigned linear) {
   make_addressable(kDynamicSharedStart, b.dynamic_shared_bytes);
   while (threads.size() < current_launch.threads) threads.push_back(std::make_unique<Thread>());
   start_block_epochs();
+  reset_mbarriers();
   for (unsigned i = 0; i < current_launch.threads; ++i) start_thread(i, stacks + i * kStackBytes);
   for (Warp& warp : b.warps) warp.ready = warp.exist;
 }
@@ -202,8 +207,9 @@ void run_block(unsigned linear) {
         switch_to(*threads[w * kWarpSize + unsigned(__builtin_ctz(b.warps[w].ready))]);
       }
     }
-    if (!b.aborted && !try_barrier() && !progress && b.live) report_deadlock();
+    if (!b.aborted && !try_barrier() && !progress && !complete_tensor_load() && b.live) report_deadlock();
   }
+  if (!b.aborted) check_loads_at_exit();
   if (settings.count_bank_conflicts) count_bank_conflicts_of_block();
 }
 

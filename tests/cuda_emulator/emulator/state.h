@@ -16,13 +16,22 @@ inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kMaxThreads = 1024;
 inline constexpr size_t kStackBytes = size_t(64) << 10;
 
-enum class ThreadState : uint8_t { Ready, WaitsForWarp, WaitsForBlock, Exited };
+enum class ThreadState : uint8_t { Ready, WaitsForWarp, WaitsForBlock, WaitsForBarrier, WaitsForWarpgroup, Exited };
 
 struct AsyncCopy {
   char* to;
   const char* from;
   int bytes, valid_bytes, group;
   const void* pc;
+};
+
+struct WarpgroupProduct {
+  MatrixType type;
+  float* d;
+  int registers;
+  uint64_t a, b;  // descriptors
+  bool accumulate;
+  int group;
 };
 
 struct Thread {
@@ -41,8 +50,16 @@ struct Thread {
   uint32_t fence_barrier = 0;           // number of block barriers passed at the last fence, + 1
   uint32_t warp_clock[kWarpSize] = {};  // of its warp's lanes, as known through __syncwarp
 
+  std::vector<uint32_t> observed;  // of all threads of the block, as known through mbarriers
+  uint32_t proxy_fence_clock = 0;
+
   std::vector<AsyncCopy> copies;
   int copy_group = 0;
+  const void* barrier = nullptr;  // the mbarrier and parity that it waits for
+  int parity = 0;
+  std::vector<WarpgroupProduct> products;
+  int product_group = 0;
+  std::unordered_map<float*, std::vector<float>> accumulators;  // what they hold really, while products are under way
 };
 
 struct WarpOperation {
@@ -112,7 +129,7 @@ void start_watchdog();
 void stop_watchdog();
 void check_watchdog(Thread& self, const void* pc);  // aborts the block of a launch that has run for too long
 inline void count_event(Thread& self, const void* pc) {
-  if ((++current_launch.events & 0x3fff) == 0) check_watchdog(self, pc);
+  if ((++current_launch.events & 0xfff) == 0) check_watchdog(self, pc);
 }
 
 // warp.cpp
@@ -122,6 +139,11 @@ void warp_thread_exited(Thread& self);
 
 // async_copy.cpp
 void check_copies_at_exit(const Thread& self);
+
+// mbarriers.cpp
+void reset_mbarriers();
+bool complete_tensor_load();  // one of those under way, if there are any
+void check_loads_at_exit();   // of the block
 
 struct Settings {
   uint64_t seed = 1;

@@ -1,0 +1,188 @@
+// mbarrier and TMA tile loads (PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier" and
+// "cp.async.bulk.tensor"). A load happens when no thread can go on any more: as late as possible. Until then its
+// destination must not be touched.
+#include <cstring>
+#include <map>
+
+#include "cuda_emulator/emulator/happens_before.h"
+#include "cuda_emulator/emulator/memory.h"
+#include "cuda_emulator/emulator/report.h"
+
+namespace emulator {
+namespace {
+
+struct Barrier {
+  int count, pending;
+  long bytes = 0;  // still to come
+  int phase = 0;
+  std::vector<uint32_t> gathered, complete;  // clocks: of this phase so far, of the last complete phase
+};
+std::map<const void*, Barrier> barriers;
+
+struct TensorLoad {
+  char* to;
+  TensorMap map;
+  int col, row;
+  const void* barrier;
+  unsigned thread;
+  uint32_t clock, epoch;
+  const void* pc;
+};
+std::vector<TensorLoad> loads;
+
+constexpr size_t kRowBytes = 128;
+
+Barrier& find(const Thread& self, const void* p, const void* pc) {
+  const auto found = barriers.find(p);
+  if (found == barriers.end()) {
+    report("use of an mbarrier that was not initialised", pc, &self);
+    abort_block();
+  }
+  return found->second;
+}
+
+void end_phase(const void* p, Barrier& barrier) {
+  if (barrier.pending || barrier.bytes) return;
+  barrier.phase ^= 1;
+  barrier.pending = barrier.count;
+  barrier.complete = barrier.gathered;
+  for (unsigned i = 0; i < current_launch.threads; ++i) {
+    Thread& t = *threads[i];
+    if (t.state != ThreadState::WaitsForBarrier || t.barrier != p || t.parity == barrier.phase) continue;
+    observe_clocks(t, barrier.complete);
+    make_ready(t);
+  }
+}
+
+bool check_load(const Thread& self, size_t offset, const TensorMap& map, const void* pc) {
+  if (offset < kDynamicSharedStart || offset >= kSharedBytes || offset % kRowBytes) {
+    report("TMA to a place that is not a multiple of 128 bytes of dynamic shared memory", pc, &self);
+    return false;
+  }
+  if (map.box_cols * 2 != kRowBytes || !map.box_rows || map.box_rows > 256) {
+    report("impossible TMA box", pc, &self, format("%u x %u elements", map.box_rows, map.box_cols));
+    return false;
+  }
+  return true;
+}
+
+// The part of box row r that lies in the matrix: its first element in the box, and how many
+struct Span {
+  int first, count;
+};
+Span inside(const TensorMap& map, int col, int row) {
+  if (row < 0 || uint64_t(row) >= map.rows) return {0, 0};
+  const int first = col < 0 ? -col : 0;
+  const long end = std::min<long>(map.box_cols, long(map.cols) - col);
+  return {first, end > first ? int(end - first) : 0};
+}
+const char* element(const TensorMap& map, int col, int row) {
+  return map.data + uint64_t(row) * map.pitch_bytes + uint64_t(col) * 2;
+}
+
+}  // namespace
+
+void reset_mbarriers() {
+  barriers.clear();
+  loads.clear();
+}
+
+void check_loads_at_exit() {
+  if (!loads.empty())
+    report("a TMA load has not been waited for when its block ends", loads[0].pc, threads[loads[0].thread].get());
+}
+
+void mbarrier_init(void* p, int count) {
+  const void* pc = EMULATOR_CALLER;
+  InEmulator in;
+  check_access(*in.self, p, 8, Access::Write, pc);
+  if (space_offset(p) % 8 || count < 1) {
+    report("impossible mbarrier", pc, in.self, format("at %p with count %d", p, count));
+    abort_block();
+  }
+  barriers[p] = Barrier{count, count, 0, 0, {}, {}};
+}
+
+void mbarrier_arrive(void* p, int expected_bytes) {
+  const void* pc = EMULATOR_CALLER;
+  InEmulator in;
+  count_event(*in.self, pc);
+  Barrier& barrier = find(*in.self, p, pc);
+  check_access(*in.self, p, 8, Access::Read, pc);
+  if (!barrier.pending) {
+    report("more arrivals at an mbarrier than its count", pc, in.self, format("%d", barrier.count));
+    abort_block();
+  }
+  gather_clocks(*in.self, barrier.gathered);
+  barrier.bytes += expected_bytes;
+  --barrier.pending;
+  end_phase(p, barrier);
+}
+
+void mbarrier_wait(void* p, int parity) {
+  const void* pc = EMULATOR_CALLER;
+  InEmulator in;
+  count_event(*in.self, pc);
+  Barrier& barrier = find(*in.self, p, pc);
+  check_access(*in.self, p, 8, Access::Read, pc);
+  if (barrier.phase != parity) return observe_clocks(*in.self, barrier.complete);
+  in.self->barrier = p;
+  in.self->parity = parity;
+  wait(*in.self, ThreadState::WaitsForBarrier, pc, "an mbarrier");
+}
+
+void fence_proxy_async() {
+  InEmulator in;
+  in.self->proxy_fence_clock = in.self->clock++;
+  in.self->epoch = 0;
+}
+
+void tensor_load(void* to, const TensorMap* map, int col, int row, void* p) {
+  const void* pc = EMULATOR_CALLER;
+  InEmulator in;
+  Thread& self = *in.self;
+  count_event(self, pc);
+  find(self, p, pc);
+  const size_t offset = space_offset(to), bytes = map->box_rows * kRowBytes;
+  if (!check_load(self, offset, *map, pc)) abort_block();
+  check_access(self, to, bytes, Access::Write, pc);
+  for (int r = 0; r < int(map->box_rows); ++r)
+    if (const Span span = inside(*map, col, row + r); span.count)
+      check_access(self, element(*map, col + span.first, row + r), size_t(span.count) * 2, Access::Read, pc);
+  std::memset(to, 0xff, bytes);
+  std::memset(shadow.state + offset, kAddressable | kCopyPending, bytes);
+  loads.push_back({static_cast<char*>(to), *map, col, row, p, self.linear, self.clock, epoch_of(self), pc});
+  ++self.clock;
+  self.epoch = 0;
+}
+
+bool complete_tensor_load() {
+  if (loads.empty()) return false;
+  const size_t which = next_random() % loads.size();
+  const TensorLoad load = loads[which];
+  loads.erase(loads.begin() + long(which));
+  const size_t offset = space_offset(load.to), bytes = load.map.box_rows * kRowBytes;
+  for (int r = 0; r < int(load.map.box_rows); ++r) {
+    char line[kRowBytes] = {};
+    if (const Span span = inside(load.map, load.col, load.row + r); span.count)
+      std::memcpy(line + 2 * span.first, element(load.map, load.col + span.first, load.row + r),
+                  size_t(span.count) * 2);
+    for (size_t chunk = 0; chunk < kRowBytes; chunk += 16) {
+      const uint32_t address = shared_address(load.to) + uint32_t(size_t(r) * kRowBytes + chunk);
+      std::memcpy(space + kDynamicSharedStart + (address ^ (address >> 7 & 7) << 4), line + chunk, 16);
+    }
+  }
+  for (size_t i = offset; i < offset + bytes; ++i) {
+    shadow.state[i] = kAddressable | kInitialised | kWrittenByTma;
+    shadow.writer[i] = load.epoch;
+    shadow.reader[i] = shadow.other_reader[i] = 0;
+  }
+  Barrier& barrier = barriers.find(load.barrier)->second;
+  barrier.gathered.resize(current_launch.threads);
+  barrier.gathered[load.thread] = std::max(barrier.gathered[load.thread], load.clock);
+  barrier.bytes -= long(bytes);
+  end_phase(load.barrier, barrier);
+  return true;
+}
+
+}  // namespace emulator
