@@ -19,11 +19,14 @@ FROM_PAPERS = {
     "skipway.nn": """AlphaDropout BatchNorm1d BatchNorm2d BatchNorm3d CELU CReLU ChannelShuffle Dropout Dropout1d
         Dropout2d Dropout3d ELU FeatureAlphaDropout GELU GLU GRU GroupNorm Hardsigmoid Hardswish InstanceNorm1d
         InstanceNorm2d InstanceNorm3d LSTM LayerNorm LeakyReLU LocalResponseNorm Maxout Mish MultiheadAttention PReLU
-        PixelShuffle RMSNorm RNN RReLU ReLU ReLU6 Residual SELU SiLU""",
+        PixelShuffle RMSNorm RNN RReLU ReLU ReLU6 Residual SELU SiLU AxisNorm DropConnectConv1d DropConnectConv2d
+        DropConnectConv3d DropConnectLinear Highway HighwayConv2d ShakeShake SpatialDropout StochasticDepth
+        TransformerEncoderLayer""",
     "skipway.nn.functional": """alpha_dropout batch_norm celu channel_shuffle crelu dropout dropout1d dropout2d
         dropout3d elu feature_alpha_dropout gelu glu group_norm gumbel_softmax hardsigmoid hardswish instance_norm
         layer_norm leaky_relu local_response_norm maxout mish pixel_shuffle prelu relu relu6 residual_add rms_norm rrelu
-        scaled_dot_product_attention selu silu""",
+        scaled_dot_product_attention selu silu axis_norm drop_connect gated_sum linear_survival shake_shake
+        stochastic_depth""",
     "skipway.nn.init": """kaiming_normal_ kaiming_uniform_ orthogonal_ sparse_ xavier_normal_ xavier_uniform_""",
     "skipway.nn.utils": "spectral_norm weight_norm",
     "skipway.optim": "Adadelta Adagrad Adam AdamW RMSprop SGD",

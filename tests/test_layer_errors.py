@@ -54,7 +54,7 @@ def test_bad_call(name, i):
     with pytest.raises(Exception) as caught:  # noqa: PT011 (its type and message are compared below)
         net(*bad.given.args, **bad.given.kwargs)
     message = message_of(caught, bad.error)
-    assert message.startswith(f"{bad.error.__name__} in body.0 ({bad.shown or name}): "), message
+    assert message.startswith(f"{bad.error.__name__} in {bad.at} ({bad.shown or name}): "), message
     assert bad.says in message, message
 
 

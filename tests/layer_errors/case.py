@@ -24,7 +24,7 @@ class Bad:
     """What must raise exactly `error` with a message that holds `says`.
 
     Of a call, `made` replaces the good layer (for options that only a call can find wrong) and `shown` is the class in
-    the message where it is not the row's (a lazy layer becomes a plain one).
+    the message where it is not the row's (a lazy layer becomes a plain one), `at` the path where a child of it speaks.
     """
 
     error: type[Exception]
@@ -32,14 +32,15 @@ class Bad:
     given: Given
     made: Given | None = None
     shown: str | None = None
+    at: str = "body.0"
 
     def of(self, *args: Any, **kwargs: Any) -> "Bad":
         """The same call of a layer made with other arguments."""
-        return Bad(self.error, self.says, self.given, Given(args, kwargs), self.shown)
+        return Bad(self.error, self.says, self.given, Given(args, kwargs), self.shown, self.at)
 
-    def by(self, shown: str) -> "Bad":
-        """The same call, raised by a layer that has become another class."""
-        return Bad(self.error, self.says, self.given, self.made, shown)
+    def by(self, shown: str, at: str = "body.0") -> "Bad":
+        """The same call, raised by a layer that has become another class, or by a child at another path."""
+        return Bad(self.error, self.says, self.given, self.made, shown, at)
 
 
 @dataclass(frozen=True)

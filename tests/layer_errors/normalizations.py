@@ -99,6 +99,7 @@ ROWS |= {
     "Dropout": Row(given(), [_INTEGERS, kind("expected input to be a tensor, got [1.0] (list)", [1.0])], _P),
     "Dropout1d": Row(given(), [_INTEGERS, shape("expected 2 or 3 dimensions, got (3,)", x(3))], _P),
     "Dropout2d": Row(given(), [_INTEGERS, shape(_CHANNELS, x(3))], _P),
+    "SpatialDropout": Row(given(), [_INTEGERS, shape(_CHANNELS, x(3))], _P),
     "Dropout3d": Row(given(), [_IMAGES, shape("expected 4 or 5 dimensions, got (3,)", x(3))], _P),
     "AlphaDropout": Row(given(), [_INTEGERS], _P),
     "FeatureAlphaDropout": Row(given(), [_INTEGERS, shape(_CHANNELS, x(3))], _P),

@@ -52,18 +52,6 @@ ROWS = {
             value("expected in2_features to be at least 0, got -4", 3, -4, 2),
         ],
     ),
-    "Residual": Row(
-        given(nn.Identity()),
-        [
-            shape("expected x and branch of one shape, got (2, 3) and (2, 2)", x(2, 3)).of(nn.Linear(3, 2)),
-            value('expected activation None, "relu"', x(2, 3)).of(nn.Identity(), activation="step"),
-        ],
-        [
-            kind("expected body to be a module, got 3", 3),
-            kind("expected shortcut to be a module or None, got 'none'", nn.Identity(), "none"),
-            kind("expected activation to be None, a name or a function, got 2", nn.Identity(), None, 2),
-        ],
-    ),
     "Embedding": Row(
         given(5, 2),
         [

@@ -7,4 +7,5 @@ from ._activation import *  # noqa: F403
 from ._layers import *  # noqa: F403
 from ._loss import *  # noqa: F403
 from ._loss import _legacy_reduction as _legacy_reduction
+from ._residual import *  # noqa: F403
 from ._vision import *  # noqa: F403

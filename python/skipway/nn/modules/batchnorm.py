@@ -116,7 +116,11 @@ class _BatchNorm(_NormBase):
     Args:
         activation: beyond PyTorch: "relu" (or another of `functional.batch_norm`) applied in the same pass. The layer
             is then called as `bn(x)` or `bn(x, residual)`, which adds `residual` before the activation.
+
+    `freeze()`, beyond PyTorch too, makes the layer use its running statistics and keep them, whatever mode it is in.
     """
+
+    frozen: bool = False
 
     def __init__(
         self,
@@ -135,15 +139,37 @@ class _BatchNorm(_NormBase):
         expect_a(self, str, "None or a name", optional=True, activation=activation)
         self.activation = activation
 
+    def freeze(self, affine: bool = True) -> _BatchNorm:
+        """Uses the running statistics in training too, without moving them; `affine`: weight and bias stop learning.
+
+        `model.train()` does not undo it, `unfreeze()` does. ValueError for a layer without running statistics.
+        """
+        if not self.track_running_stats:
+            raise ValueError(f"{type(self).__name__}: freeze() needs running statistics; this layer tracks none")
+        self.frozen = True
+        return self._learn_affine(False) if affine else self
+
+    def unfreeze(self, affine: bool = True) -> _BatchNorm:
+        """Undoes `freeze()`; `affine`: weight and bias learn again."""
+        self.frozen = False
+        return self._learn_affine(True) if affine else self
+
+    def _learn_affine(self, on: bool) -> _BatchNorm:
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                parameter.requires_grad_(on)
+        return self
+
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+        training = self.training and not self.frozen
+        if training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 factor = 1.0 / float(self.num_batches_tracked)
-        use_batch = self.training or (self.running_mean is None and self.running_var is None)
-        track = not self.training or self.track_running_stats
+        use_batch = training or (self.running_mean is None and self.running_var is None)
+        track = not training or self.track_running_stats
         return F.batch_norm(
             input,
             self.running_mean if track else None,
@@ -158,7 +184,7 @@ class _BatchNorm(_NormBase):
         )
 
     def extra_repr(self) -> str:
-        extra = super().extra_repr()
+        extra = super().extra_repr() + (", frozen=True" if self.frozen else "")
         return extra if self.activation is None else f"{extra}, activation={self.activation!r}"
 
 

@@ -43,6 +43,10 @@ class Dropout2d(_DropoutNd):
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
+class SpatialDropout(Dropout2d):
+    """`Dropout2d` under its name in the paper, for (N, C, ...) input of any size (Tompson et al. 2015, section 3.2)."""
+
+
 class Dropout3d(_DropoutNd):
     """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) input (Tompson et al. 2015)."""
 

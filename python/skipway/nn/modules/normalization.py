@@ -124,6 +124,52 @@ class GroupNorm(AffineModule):
         )
 
 
+class AxisNorm(AffineModule):
+    """Beyond PyTorch: normalizes (N, C, ...) input over any axes, with a weight and bias per channel.
+
+    Axes (1, 2, 3) of an image are layer normalization (Ba et al. 2016), (2, 3) instance normalization (Ulyanov et al.
+    2016), (1, 2, 3) with groups group normalization (Wu and He 2018, figure 2); 1 alone normalizes each pixel.
+
+    Args:
+        num_channels: size of dim 1.
+        axes: those over which mean and variance are taken; see `functional.axis_norm`.
+        groups: how many groups of channels are normalized each by itself; needs axis 1.
+        eps, affine, bias: as of `GroupNorm`.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        axes: Any = (1, 2, 3),
+        eps: float = 1e-5,
+        affine: bool = True,
+        groups: int = 1,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        expect_whole(self, 1, num_channels=num_channels, groups=groups)
+        expect_sizes(self, None, axes=axes)
+        expect_number(self, eps=eps)
+        if num_channels % groups != 0:
+            raise ValueError(f"AxisNorm: num_channels must be divisible by groups, got {num_channels} and {groups}")
+        self.num_channels = num_channels
+        self.axes = tuple(axes) if isinstance(axes, Iterable) else (int(axes),)
+        self.eps = eps
+        self.groups = groups
+        self._register_affine(num_channels, affine, affine and bias, device, dtype)
+        self.reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.axis_norm(input, self.axes, self.weight, self.bias, self.eps, self.groups)
+
+    def extra_repr(self) -> str:
+        affine = self.weight is not None
+        return f"{self.num_channels}, axes={self.axes}, eps={self.eps}, affine={affine}, groups={self.groups}"
+
+
 class LocalResponseNorm(Module):
     """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al. 2012)."""
 

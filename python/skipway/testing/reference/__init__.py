@@ -34,6 +34,7 @@ from .norm import *
 from .pool import *
 from .reduction import *
 from .resample import *
+from .residual import *
 from .shape import *
 from .softmax import *
 from .views import *
