@@ -21,7 +21,8 @@ void check_input(const char* op, const Tensor& input, const Tensor& target) {
   check_floating(op, "input", input);
   SW_CHECK_SHAPE(input.dim() >= 1 && input.dim() <= 5, op,
                  ": expected input (C,), (N, C) or (N, C, d1, ...) of at most 5 dimensions, got ", input.shape());
-  SW_CHECK_AS(DeviceError, target.device() == input.device(), op, ": expected target on ", input.device(), ", got ",
+  SW_CHECK_AS(DeviceError, target.device() == input.device(), op, ": expected target on ", input.device(),
+              " like input ", input.dtype(), " ", input.shape(), ", got ", target.dtype(), " ", target.shape(), " on ",
               target.device());
 }
 
@@ -38,6 +39,8 @@ Tensor class_weights(const char* op, const Tensor& weight, const Tensor& input, 
   SW_CHECK_SHAPE(weight.shape() == Shape{classes}, op, ": expected weight of shape ", Shape{classes},
                  " (one per class), got ", weight.shape());
   SW_CHECK_TYPE(is_floating(weight.dtype()), op, ": expected weight of a floating dtype, got ", weight.dtype());
+  SW_CHECK_AS(DeviceError, weight.device() == input.device(), op, ": expected weight on ", input.device(), ", got ",
+              weight.dtype(), " ", weight.shape(), " on ", weight.device());
   return contiguous(to(weight, accumulate_dtype(input.dtype())));
 }
 

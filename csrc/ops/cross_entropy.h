@@ -38,7 +38,7 @@ struct CrossEntropyArgs {
   void* loss;              // dtype: [rows] (None), or one
   double* rows_stats;      // out, for the backward pass: [rows] max(x), then [rows] sum(exp(x - max)) (logits only)
   double* total_weight;    // out: what "mean" divides by
-  int64_t* bad_row;        // out: the first row whose class is out of range, or -1
+  int64_t* bad_row;        // out: the first row whose class is out of range, or -1; CUDA kernels raise a fault
 };
 struct CrossEntropyGradArgs {
   CrossEntropyArgs forward;

@@ -30,15 +30,11 @@ Tensor broadcast_weight(const char* op, const char* arg, const Tensor& weight, c
   SW_CHECK_TYPE(!weight.requires_grad(), op, ": ", arg, " cannot require grad");
   SW_CHECK_SHAPE(fits(weight.shape(), x.shape()), op, ": expected ", arg, " that broadcasts to the input's shape ",
                  x.shape(), ", got ", weight.shape());
+  SW_CHECK_AS(DeviceError, weight.device() == x.device() || weight.dim() == 0, op, ": expected ", arg, " on ",
+              x.device(), ", got ", weight.dtype(), " ", weight.shape(), " on ", weight.device());
   Tensor full = empty_like(x);
   copy_into(full, weight);
   return full;
-}
-
-// A weighted mean of mse and l1 divides by the weights' sum, the others by the number of elements.
-double mean_divisor(LossKind kind, const Tensor& x, const Tensor& weight) {
-  if (!weight.defined() || (kind != LossKind::Mse && kind != LossKind::L1)) return double(x.numel());
-  return *sum(to(weight, DType::Float64)).data_as<double>();
 }
 
 Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tensor& target, const Tensor& weight,
@@ -47,7 +43,8 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
   check_defined(op, "target", target);
   SW_CHECK_SHAPE(input.shape() == target.shape(), op, ": expected input and target of one shape, got input ",
                  input.shape(), " and target ", target.shape(), "; shapes are not broadcast in a loss");
-  SW_CHECK_AS(DeviceError, target.device() == input.device(), op, ": expected target on ", input.device(), ", got ",
+  SW_CHECK_AS(DeviceError, target.device() == input.device(), op, ": expected target on ", input.device(),
+              " like input ", input.dtype(), " ", input.shape(), ", got ", target.dtype(), " ", target.shape(), " on ",
               target.device());
   if (input.dtype() != target.dtype()) {
     const DType common = promote(input.dtype(), target.dtype());
@@ -55,7 +52,7 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
   }
   check_floating(op, "input", input);
 
-  Tensor x, t, w, p;
+  Tensor x, t, w, p, weight_sum;
   {
     tape::NoGradGuard off;
     x = input.is_dense() ? input : contiguous(input);
@@ -64,7 +61,10 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
     p = broadcast_weight(op, "pos_weight", pos_weight, x);
   }
   const bool reduced = reduction != Reduction::None;
-  if (reduction == Reduction::Mean) options.divisor = mean_divisor(kind, x, w);
+  if (reduction == Reduction::Mean) {  // a weighted mean of mse and l1 divides by the weights' sum
+    options.divisor = double(x.numel());
+    if (w.defined() && (kind == LossKind::Mse || kind == LossKind::L1)) weight_sum = sum(to(w, DType::Float64));
+  }
   Tensor loss = reduced ? empty({}, x.dtype(), x.device()) : empty_like(x);
   int64_t bad = -1;
   LossArgs a{kind,
@@ -79,6 +79,7 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
              w.defined() ? w.data() : nullptr,
              p.defined() ? p.data() : nullptr,
              loss.data(),
+             weight_sum.defined() ? weight_sum.data_as<double>() : nullptr,
              &bad};
   launch(x.device(), loss_forward, a);
   SW_CHECK_VALUE(bad < 0, op, ": expected input values in [0, 1] (probabilities), got ",
@@ -86,14 +87,15 @@ Tensor pointwise(const char* op, LossKind kind, const Tensor& input, const Tenso
                  " in memory); apply a sigmoid, or use binary_cross_entropy_with_logits");
 
   a.bad = nullptr;
-  tape::record(op, {loss}, {input, target}, {x, t, w, p}, [a](tape::Backward& b) {
-    const Tensor x = b.saved(0), t = b.saved(1), w = b.saved(2), p = b.saved(3);
+  tape::record(op, {loss}, {input, target}, {x, t, w, p, weight_sum}, [a](tape::Backward& b) {
+    const Tensor x = b.saved(0), t = b.saved(1), w = b.saved(2), p = b.saved(3), weight_sum = b.saved(4);
     const Tensor dloss = a.reduced ? b.grad() : in_layout_of(b.grad(), x);
     LossGradArgs g{a, dloss.data(), b.target(0, x), b.target(1, x)};
     g.forward.x = x.data();
     g.forward.target = t.data();
     g.forward.weight = w.defined() ? w.data() : nullptr;
     g.forward.pos_weight = p.defined() ? p.data() : nullptr;
+    g.forward.weight_sum = weight_sum.defined() ? weight_sum.data_as<double>() : nullptr;
     g.forward.loss = nullptr;
     launch(x.device(), loss_backward, g);
   });

@@ -55,13 +55,14 @@ struct LossArgs {
   LossKind kind;
   int64_t n;
   DType dtype;
-  bool reduced;      // to sum(weight * loss) / divisor
+  bool reduced;      // to sum(weight * loss) / divisor, or by weight_sum where it is not null
   bool full;         // poisson_nll's last term
   double parameter;  // beta, delta, margin, eps
   double divisor;
   const void *x, *target, *weight, *pos_weight;  // n elements each; the last two may be null
   void* loss;                                    // dtype: n, or one
-  int64_t* bad;                                  // out: bce: the first element outside of [0, 1], or -1
+  const double* weight_sum;
+  int64_t* bad;  // out: bce: the first element outside of [0, 1], or -1; CUDA kernels raise a fault
 };
 struct LossGradArgs {
   LossArgs forward;

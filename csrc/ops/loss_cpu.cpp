@@ -297,7 +297,7 @@ void forward(const LossArgs& a) {
     loss += sums[i].loss;
     if (*a.bad < 0) *a.bad = sums[i].bad;
   }
-  if (a.reduced) *static_cast<T*>(a.loss) = T(accumulate_type<T>(loss / a.divisor));
+  if (a.reduced) *static_cast<T*>(a.loss) = T(accumulate_type<T>(loss / (a.weight_sum ? *a.weight_sum : a.divisor)));
 }
 
 template <class T, LossKind K>
@@ -307,7 +307,8 @@ void backward(const LossGradArgs& b) {
   const LossArgs& a = b.forward;
   const Reader<T> reader{a};
   const T* dloss = static_cast<const T*>(b.dloss);
-  const V shared = V{} + (a.reduced ? typename Lanes<T>::scalar(double(dloss[0]) / a.divisor) : 0);
+  const double divisor = a.weight_sum ? *a.weight_sum : a.divisor;
+  const V shared = V{} + (a.reduced ? typename Lanes<T>::scalar(double(dloss[0]) / divisor) : 0);
   auto deliver = [](Grad g, int64_t i, int64_t lanes, V v) {
     T* p = static_cast<T*>(g.data) + i;
     put(p, g.mode == GradMode::Add ? v + take(p, lanes) : v, lanes);

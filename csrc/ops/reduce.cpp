@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
+#include "ops/elementwise.h"
 #include "ops/reduce_plan.h"
 #include "ops/shape.h"
 
@@ -49,12 +50,8 @@ Tensor extreme(const char* name, ReduceOp op, const Tensor& x, const Dims& dims,
 Tensor truth(const char* name, bool wants_all, const Tensor& x, const Dims& dims, bool keepdim) {
   const uint32_t mask = reduce_mask(name, x, dims);
   const Tensor count = run_reduction(x, mask, ReduceOp::CountNonzero, DType::Int64);
-  Tensor y = empty_like(count, DType::Bool);
-  const int64_t n = reduced_count(x, mask);
-  for (int64_t i = 0; i < y.numel(); ++i) {
-    const int64_t c = count.data_as<int64_t>()[i];
-    y.data_as<bool>()[i] = wants_all ? c == n : c > 0;
-  }
+  const Tensor y = wants_all ? compare(BinaryOp::Eq, count, number(double(reduced_count(x, mask)), DType::Int64))
+                             : to(count, DType::Bool);
   return drop_dims(y, mask, keepdim);
 }
 

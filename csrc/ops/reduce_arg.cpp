@@ -1,6 +1,7 @@
 // Extremes along one dimension with their positions, and running sums and products.
 #include "autograd/tape.h"
 #include "ops/copy.h"
+#include "ops/elementwise.h"
 #include "ops/index.h"
 #include "ops/reduce.h"
 #include "ops/reduce_plan.h"
@@ -89,15 +90,8 @@ std::pair<Tensor, Tensor> median(const Tensor& x, int64_t dim, bool keepdim) {
     const auto [sorted, order] = sort(x, dim, false);
     index = x.dim() ? narrow(order, d, (n - 1) / 2, 1) : order;
     if (is_floating(x.dtype()) && x.dim()) {  // a NaN is sorted last, and is the median
-      const Tensor last = contiguous(narrow(sorted, d, n - 1, 1)), last_at = contiguous(narrow(order, d, n - 1, 1));
-      Tensor chosen = clone(contiguous(index));
-      dispatch_float(x.dtype(), [&]<class T>(Type<T>) {
-        for (int64_t i = 0; i < chosen.numel(); ++i) {
-          const T v = last.data_as<T>()[i];
-          if (v != v) chosen.data_as<int64_t>()[i] = last_at.data_as<int64_t>()[i];
-        }
-      });
-      index = chosen;
+      const Tensor nan = unary(UnaryOp::IsNan, narrow(sorted, d, n - 1, 1));
+      index = where(nan, narrow(order, d, n - 1, 1), index);
     }
     index = contiguous(index).alias();
   }

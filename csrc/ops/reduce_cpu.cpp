@@ -247,6 +247,10 @@ SW_INLINE void store(const ReduceArgs& a, int64_t i, A v) {
   if constexpr (A(0.5) != A(0)) {
     if (a.divide_by != 1) v = A(v / A(a.divide_by));
     if (a.sqrt) v = A(__builtin_sqrt(v));
+    if (a.refine) {
+      const A center = static_cast<const A*>(a.center)[i];
+      v = v - v == A(0) ? A(center + v) : center;
+    }
     if (a.out == a.dtype) {
       static_cast<T*>(a.y)[i] = T(v);
       return;

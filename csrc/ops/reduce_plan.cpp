@@ -155,8 +155,18 @@ Tensor run_planned(const ReducePlan& plan, ReduceOp op, DType out, double divide
   if (y.numel() == 0) return y;
   launch(y.device(), reduce_forward,
          ReduceArgs{plan.g, op, plan.x.dtype(), out, plan.x.data(), center.defined() ? center.data() : nullptr,
-                    y.data(), divide_by, sqrt});
+                    y.data(), divide_by, sqrt, false});
   return y;
+}
+
+Tensor refined_mean(const ReducePlan& plan, double n) {
+  const DType acc = accumulate_dtype(plan.x.dtype());
+  const Tensor center = run_planned(plan, ReduceOp::Sum, acc, n);
+  if (center.numel() == 0 || n == 0) return center;
+  launch(center.device(), reduce_forward,
+         ReduceArgs{plan.g, ReduceOp::Sum, plan.x.dtype(), acc, plan.x.data(), center.data(), center.data(), n, false,
+                    true});
+  return center;
 }
 
 // Where kept and reduced dimensions alternate in memory (per-channel sums of row-major images), the innermost reduced

@@ -25,5 +25,7 @@ ReducePlan plan_reduction(const Tensor& x, uint32_t mask);
 Tensor run_reduction(const Tensor& x, uint32_t mask, ReduceOp op, DType out, double divide_by = 1, bool sqrt = false);
 Tensor run_planned(const ReducePlan& plan, ReduceOp op, DType out, double divide_by = 1, bool sqrt = false,
                    const Tensor& center = {});
+// The mean of each line in the accumulating type, corrected once by the mean of what is left.
+Tensor refined_mean(const ReducePlan& plan, double n);
 
 }  // namespace skipway

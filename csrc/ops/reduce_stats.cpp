@@ -11,22 +11,6 @@
 namespace skipway {
 namespace {
 
-// Mean in the accumulating type, corrected once by the mean of what is left.
-Tensor refined_mean(const ReducePlan& plan, double n) {
-  const DType acc = accumulate_dtype(plan.x.dtype());
-  Tensor center = run_planned(plan, ReduceOp::Sum, acc, n);
-  if (center.numel() > 0 && n > 0) {
-    const Tensor rest = run_planned(plan, ReduceOp::Sum, acc, n, false, center);
-    dispatch_float(acc, [&]<class A>(Type<A>) {
-      for (int64_t i = 0; i < center.numel(); ++i) {
-        const A r = rest.data_as<A>()[i];
-        if (std::isfinite(float(r))) center.data_as<A>()[i] = A(center.data_as<A>()[i] + r);
-      }
-    });
-  }
-  return center;
-}
-
 // dx = factor * dy / stat * (x - center)
 Tensor centered_gradient(const ReducePlan& plan, const Tensor& dy, const Tensor& stat, const Tensor& center,
                          double factor) {
@@ -115,7 +99,7 @@ Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim, Optio
   if (p == 1) return sum(size, dims, keepdim);
   if (std::isinf(p)) return p > 0 ? amax(size, dims, keepdim) : amin(size, dims, keepdim);
   if (p == 0) return sum(to(compare(BinaryOp::Ne, x, scalar(0, x)), x.dtype()), dims, keepdim);
-  if (x.dtype() == DType::BFloat16) return to(norm(to(x, DType::Float32), p, dims, keepdim, {}), x.dtype());
+  if (is_half(x.dtype())) return to(norm(to(x, DType::Float32), p, dims, keepdim, {}), x.dtype());
   return pow(sum(pow(size, scalar(p, x)), dims, keepdim), scalar(1 / p, x));
 }
 
@@ -134,12 +118,12 @@ Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
   check_floating("logsumexp", "input", x);
   const uint32_t mask = reduce_mask("logsumexp", x, dims);
   const Shape keep = reduced_shape(x.shape(), mask, true);
-  const DType wide = accumulate_dtype(x.dtype());  // bfloat16: every step in float32
+  const DType wide = accumulate_dtype(x.dtype());  // 16 bits: every step in float32
   Tensor y, result;
   {
     tape::NoGradGuard no_grad;
     if (reduced_count(x, mask) == 0) {
-      y = full(keep, -INFINITY, wide);
+      y = full(keep, -INFINITY, wide, x.device());
     } else {
       const auto [e, shift] = shifted_exp(to(x, wide), dims);
       y = add(unary(UnaryOp::Log, sum(e, dims, true)), shift);
@@ -165,7 +149,7 @@ Tensor nansum(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType
 Tensor nanmean(const Tensor& input, const Dims& dims, bool keepdim, OptionalDType dtype) {
   check_floating("nanmean", "input", input);
   const Tensor numbers = sum(unary(UnaryOp::LogicalNot, unary(UnaryOp::IsNan, input)), dims, keepdim);
-  const DType stored = dtype.value_or(input.dtype());  // bfloat16: rounded after the division
+  const DType stored = dtype.value_or(input.dtype());  // 16 bits: rounded after the division
   return to(div(nansum(input, dims, keepdim, accumulate_dtype(stored)), numbers), stored);
 }
 

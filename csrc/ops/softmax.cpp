@@ -18,9 +18,9 @@ Tensor apply(const char* op, bool log, double sign, const Tensor& input, std::op
     return apply(op, log, sign, to(input, *dtype), dim, {});
   }
   check_floating(op, "input", input);
-  // The gradient of bfloat16 needs more digits of the result than are stored: exp(y) of a log of -10 would be 2 % off.
-  const bool widen = input.dtype() == DType::BFloat16 && tape::should_record({input});
-  if (widen) return to(apply(op, log, sign, to(input, DType::Float32), dim, {}), DType::BFloat16);
+  // The gradient of 16 bits needs more digits of the result than are stored: exp(y) of a log of -10 would be 2 % off.
+  const bool widen = is_half(input.dtype()) && tape::should_record({input});
+  if (widen) return to(apply(op, log, sign, to(input, DType::Float32), dim, {}), input.dtype());
   const int ndim = input.dim();
   const int64_t asked = dim ? *dim : (ndim == 0 || ndim == 1 || ndim == 3) ? 0 : 1;
   const int d = normalize_dim(asked, ndim > 0 ? ndim : 1, op);

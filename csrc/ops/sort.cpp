@@ -62,6 +62,10 @@ std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool
 Unique unique(const Tensor& x) {
   check_defined("unique", "input", x);
   tape::NoGradGuard no_grad;
+  if (!x.device().is_cpu()) {  // the sizes of the results are known on the host alone
+    const Unique u = unique(on_cpu(x));
+    return {to(u.values, x.device()), to(u.inverse, x.device()), to(u.counts, x.device())};
+  }
   const int64_t n = x.numel();
   const Tensor flat = contiguous(reshape(x.alias(), {-1}));
   const Tensor order = ordered("unique", flat, 0, -1, false);
