@@ -135,6 +135,12 @@ void check_fault(int device) {
   fault = {};
   const std::string where = concat(" (found by a kernel on ", Device{DeviceType::CUDA, int8_t(device)}.str(), ")");
   if (FaultKind(found.what) == kDivisionByZero) throw Error(concat("an integer was divided by zero", where));
+  if (FaultKind(found.what) == kNoProbability) {
+    double value;
+    std::memcpy(&value, &found.value, sizeof value);
+    throw ValueError(concat("a loss expected input values in [0, 1] (probabilities), got ", value, " (number ",
+                            found.limit, " in memory)", where));
+  }
   const char* what = FaultKind(found.what) == FaultKind::Target ? "target" : "index";
   throw IndexError(concat(what, " ", found.value, " is out of range for size ", found.limit, where));
 }
