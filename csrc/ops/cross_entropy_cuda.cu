@@ -285,8 +285,8 @@ SW_CUDA_KERNEL(cross_entropy_forward, a, stream) {
 SW_CUDA_KERNEL(cross_entropy_backward, b, stream) {
   const CrossEntropyArgs& a = b.forward;
   if (a.rows == 0 || a.classes == 0) return;
-  EntropyGradTask task{entropy_task(a, stream), b.dloss,        a.total_weight,   b.dx.data,
-                       b.dtarget.data,          b.dx.mode,      b.dtarget.mode};
+  EntropyGradTask task{entropy_task(a, stream), b.dloss,   a.total_weight, b.dx.data,
+                       b.dtarget.data,          b.dx.mode, b.dtarget.mode};
   EntropyTask& rows = task.forward;
   const Workspace total(stream, a.weight && rows.smooth != 0 ? sizeof(double) : 0);
   rows.weight_total = total.as<double>();
@@ -296,7 +296,8 @@ SW_CUDA_KERNEL(cross_entropy_backward, b, stream) {
       rt::launch(sum_weights<A>, {1, kLineThreads, 0, stream.handle}, a.classes, static_cast<const A*>(a.weight),
                  total.as<double>());
     }
-    const bool packs = rows_in_packs<T>(a) && packs_at<T>(b.dx.data, a.classes) && packs_at<T>(b.dtarget.data, a.classes);
+    const bool packs =
+        rows_in_packs<T>(a) && packs_at<T>(b.dx.data, a.classes) && packs_at<T>(b.dtarget.data, a.classes);
     rows.lines = Lines(a.rows, packs ? a.classes / kPack<T> : a.classes, 1, false);
     rt::launch(packs ? entropy_grad_rows<T, kPack<T>> : entropy_grad_rows<T, 1>, rows.lines.at(stream), task);
   });

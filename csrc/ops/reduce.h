@@ -68,7 +68,7 @@ struct ReduceArgs {
   void* y;             // [outer][inner]
   double divide_by;    // floating: y = result / divide_by, then its square root if asked
   bool sqrt;
-  bool refine;  // y = center + result where that is finite, else center; y may be center's memory
+  bool refine;  // y = center + result where that is finite, else center
 };
 // First largest (smallest) element of each line, and where it is.
 struct ArgReduceArgs {

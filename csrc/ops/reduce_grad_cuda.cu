@@ -1,6 +1,6 @@
 // Extremes with their positions, and the gradients of reductions. Bound by the bytes of x: read once for positions and
-// centered gradients, twice for the others, whose lines are measured first. Elements of any dtype are computed as float,
-// double or int64; at most 64 registers, 1024 threads of a multiprocessor.
+// centered gradients, twice for the others, whose lines are measured first. Elements of any dtype are computed as
+// float, double or int64; at most 64 registers, 1024 threads of a multiprocessor.
 #include "kernels/cuda/lines.cuh"
 #include "kernels/cuda/walk.cuh"
 #include "ops/reduce.h"
@@ -204,8 +204,8 @@ SW_CUDA_KERNEL(arg_reduce_forward, a, stream) {
 }
 
 SW_CUDA_KERNEL(centered_backward, a, stream) {
-  const CenteredTask task{Lines(a.g.outer, a.g.n, a.g.inner, true), a.dtype, a.x, a.dy, a.stat, a.center, a.factor,
-                          a.dx};
+  const CenteredTask task{
+      Lines(a.g.outer, a.g.n, a.g.inner, true), a.dtype, a.x, a.dy, a.stat, a.center, a.factor, a.dx};
   rt::launch(a.dtype == DType::Float64 ? centered_grad<double> : centered_grad<float>, task.lines.at(stream), task);
 }
 

@@ -163,10 +163,11 @@ Tensor refined_mean(const ReducePlan& plan, double n) {
   const DType acc = accumulate_dtype(plan.x.dtype());
   const Tensor center = run_planned(plan, ReduceOp::Sum, acc, n);
   if (center.numel() == 0 || n == 0) return center;
-  launch(center.device(), reduce_forward,
-         ReduceArgs{plan.g, ReduceOp::Sum, plan.x.dtype(), acc, plan.x.data(), center.data(), center.data(), n, false,
+  const Tensor refined = plan.result(acc);
+  launch(refined.device(), reduce_forward,
+         ReduceArgs{plan.g, ReduceOp::Sum, plan.x.dtype(), acc, plan.x.data(), center.data(), refined.data(), n, false,
                     true});
-  return center;
+  return refined;
 }
 
 // Where kept and reduced dimensions alternate in memory (per-channel sums of row-major images), the innermost reduced

@@ -19,7 +19,7 @@ struct ScanTask {
   bool product, reverse;
   const void *x, *dy;
   void* y;
-  void* totals;  // A [outer][chunks][inner]; null when there is one chunk
+  void* totals;   // A [outer][chunks][inner]; null when there is one chunk
   double* terms;  // [outer][n][inner]
 
   ScanTask() = default;

@@ -35,7 +35,8 @@ __device__ __forceinline__ uint32_t ordered(float v) {
 struct Narrow {
   uint64_t bits;
   static __device__ __forceinline__ Narrow of(const void* x, DType d, int64_t i, int64_t position, bool descending) {
-    const uint32_t key = is_floating(d) ? ordered(read_as<float>(x, d, i)) : uint32_t(read_as<int64_t>(x, d, i)) ^ 1u << 31;
+    const uint32_t key =
+        is_floating(d) ? ordered(read_as<float>(x, d, i)) : uint32_t(read_as<int64_t>(x, d, i)) ^ 1u << 31;
     return {uint64_t(descending ? ~key : key) << 32 | uint32_t(position)};
   }
   static __device__ __forceinline__ Narrow last() { return {~uint64_t(0)}; }
@@ -150,8 +151,8 @@ __global__ void __launch_bounds__(kThreads) merge_runs(int64_t lines, int64_t n,
 }
 
 template <class E>
-__global__ void __launch_bounds__(kThreads) write_positions(int64_t outer, int64_t n, int64_t inner, int64_t k,
-                                                            const E* from, int64_t* positions) {
+__global__ void __launch_bounds__(kThreads)
+    write_positions(int64_t outer, int64_t n, int64_t inner, int64_t k, const E* from, int64_t* positions) {
   const int64_t stride = int64_t(gridDim.x) * kThreads;
   for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < outer * k * inner; i += stride) {
     const int64_t column = i % inner, rank = i / inner % k, o = i / inner / k;

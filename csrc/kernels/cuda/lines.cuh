@@ -1,6 +1,6 @@
 // Work along lines: x[outer][n][inner] dense in memory, a line being x[o][0..n)[i]. A block's threads are laid over
-// columns (neighbours in memory), steps along the line, and outer indices, all powers of two, so that reads coalesce for
-// every shape: rows (inner == 1), columns, and what lies between.
+// columns (neighbours in memory), steps along the line, and outer indices, all powers of two, so that reads coalesce
+// for every shape: rows (inner == 1), columns, and what lies between.
 #pragma once
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -33,7 +33,8 @@ struct Lines {
     while (log_x + log_y < 8 && (int64_t(8) << log_y) <= steps) ++log_y;
     column_tiles = ceil_div(columns, int64_t(1) << log_x);
     outer_tiles = ceil_div(outer, int64_t(kLineThreads) >> (log_x + log_y));
-    const int64_t tiles = column_tiles * outer_tiles, wanted = tiles < 1 || tiles > kLineBlocks ? 1 : kLineBlocks / tiles;
+    const int64_t tiles = column_tiles * outer_tiles,
+                  wanted = tiles < 1 || tiles > kLineBlocks ? 1 : kLineBlocks / tiles;
     const int64_t least = int64_t(16) << log_y, most = int64_t(64) << log_y, even = ceil_div(steps, wanted);
     chunk = !split ? steps : even < least ? least : even < most ? even : most;
     chunks = chunk > 0 ? ceil_div(steps, chunk) : 1;
