@@ -31,7 +31,7 @@ FROM_PAPERS = {
     "skipway.nn.utils": "spectral_norm weight_norm",
     "skipway.optim": "Adadelta Adagrad Adam AdamW RMSprop SGD",
     "skipway.optim.lr_scheduler": "CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR OneCycleLR",
-    "skipway.models": """CifarResNet cifar_resnet resnet18 resnet20 resnet50 resnet110 resnext50_32x4d
+    "skipway.models": """CifarResNet ShortcutBlock cifar_resnet resnet18 resnet20 resnet50 resnet110 resnext50_32x4d
         wide_resnet50_2""",
 }
 

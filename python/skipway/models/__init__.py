@@ -9,6 +9,7 @@ import os
 import re
 from typing import Any
 
+from ._shortcuts import ShortcutBlock
 from .cifar import (
     CifarResNet,
     cifar_resnet,
@@ -84,6 +85,7 @@ __all__ = [
     "Bottleneck",
     "CifarResNet",
     "ResNet",
+    "ShortcutBlock",
     "cifar_resnet",
     "get",
     "get_model",

@@ -8,7 +8,8 @@ from typing import Any
 
 from skipway import nn
 
-from ._blocks import conv1x1, conv3x3, make_norm, norm_act
+from ._blocks import conv3x3, make_norm, norm_act
+from ._shortcuts import ShortcutBlock, check_names, make_shortcut
 from .resnet import BasicBlock, Norm
 
 
@@ -20,10 +21,20 @@ class CifarResNet(nn.Module):
         num_classes: outputs of ``fc``.
         in_channels: of the images: 3, or 1 for digits.
         width: channels of the first stage; the second and third have twice and four times as many.
-        shortcut: ``"conv"`` (1x1 convolution where the shape changes, option B of the paper) or ``"pad"`` (every second
-            pixel, and zeros for the new channels: no parameters, option A, as in the paper's CIFAR experiments).
-        zero_init_residual: start the last normalisation of each block at 0.
+        shortcut: ``"conv"`` or ``"B"`` (1x1 convolution where the shape changes, option B of the paper);
+            ``"identity"``, ``"pad"`` or ``"A"`` (every second pixel, and zeros for the new channels: no parameters,
+            option A, as in the paper's CIFAR experiments); ``"scaling"``, ``"exclusive-gating"``,
+            ``"shortcut-gating"``, ``"conv1x1"``, ``"dropout"`` (He et al. 2016b, section 3; see `ShortcutBlock`); None
+            or ``"none"``, a plain network.
+        zero_init_residual: start the last normalisation of each block at 0, where that leaves a block that learns.
         norm_layer: ``norm_layer(channels)``, BatchNorm2d by default.
+        block: the order of activations (He et al. 2016b, figure 4): ``"original"``, ``"bn-after-add"``,
+            ``"relu-before-add"``, ``"relu-only-preact"`` or ``"full-preact"``. In the last two the first block reads
+            the activated stem on both ways, and an activation follows the last block.
+        gate_bias: where the bias of gates starts; None is -6 for exclusive and 0 for shortcut-only gating, as in table
+            1 of He et al. 2016b.
+
+    `cifar_resnet` takes the same arguments.
     """
 
     def __init__(
@@ -32,63 +43,72 @@ class CifarResNet(nn.Module):
         num_classes: int = 10,
         in_channels: int = 3,
         width: int = 16,
-        shortcut: str = "conv",
+        shortcut: str | None = "conv",
         zero_init_residual: bool = False,
         norm_layer: Norm | None = None,
+        block: str = "original",
+        gate_bias: float | None = None,
     ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"CifarResNet: depth must be 6n + 2 (8, 14, 20, ...), got {depth}")
-        if shortcut not in ("conv", "pad"):
-            raise ValueError(f"CifarResNet: shortcut must be 'conv' or 'pad', got {shortcut!r}")
+        if width < 1:
+            raise ValueError(f"CifarResNet: width must be at least 1, got {width}")
+        self.shortcut, self.block = check_names("CifarResNet", shortcut, block)
+        self.gate_bias = gate_bias
         n = (depth - 2) // 6
         self.depth = depth
         self.inplanes = width
         self.conv1 = conv3x3(in_channels, width)
-        self.bn1 = make_norm(norm_layer, width, "relu")
-        self.layer1 = self._stage(width, n, 1, shortcut, norm_layer)
-        self.layer2 = self._stage(2 * width, n, 2, shortcut, norm_layer)
-        self.layer3 = self._stage(4 * width, n, 2, shortcut, norm_layer)
+        if block != "full-preact":  # whose first block begins with the normalization
+            self.bn1 = make_norm(norm_layer, width, None if block == "relu-only-preact" else "relu")
+        self.layer1 = self._stage(width, n, 1, norm_layer, first=True)
+        self.layer2 = self._stage(2 * width, n, 2, norm_layer)
+        self.layer3 = self._stage(4 * width, n, 2, norm_layer)
+        if block == "full-preact":
+            self.bn_last = make_norm(norm_layer, 4 * width, "relu")
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(4 * width, num_classes)
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-            elif zero_init_residual and isinstance(m, BasicBlock) and getattr(m.bn2, "weight", None) is not None:
-                nn.init.constant_(m.bn2.weight, 0)
+            elif zero_init_residual and isinstance(m, (BasicBlock, ShortcutBlock)):
+                last = m.bn2 if isinstance(m, BasicBlock) else m.last_norm
+                weight: Any = getattr(last, "weight", None)
+                if weight is not None:
+                    nn.init.constant_(weight, 0)
 
-    def _stage(self, planes: int, blocks: int, stride: int, shortcut: str, norm_layer: Norm | None) -> nn.Sequential:
-        downsample: nn.Module | None = None
-        if stride != 1 or self.inplanes != planes:
-            if shortcut == "pad":
-                downsample = PadShortcut(planes - self.inplanes, stride)
+    def _stage(self, planes: int, blocks: int, stride: int, norm_layer: Norm | None, first: bool = False) -> Any:
+        chain: list[nn.Module] = []
+        for i in range(blocks):
+            step = stride if i == 0 else 1
+            if self.block == "original" and self.shortcut in ("identity", "conv"):
+                around = make_shortcut(self.shortcut, self.inplanes, planes, step, norm_layer)
+                chain.append(BasicBlock(self.inplanes, planes, step, around, norm_layer=norm_layer))
             else:
-                downsample = nn.Sequential(conv1x1(self.inplanes, planes, stride), make_norm(norm_layer, planes))
-        chain = [BasicBlock(self.inplanes, planes, stride, downsample, norm_layer=norm_layer)]
-        self.inplanes = planes
-        chain += [BasicBlock(planes, planes, norm_layer=norm_layer) for _ in range(1, blocks)]
+                share = True if first and i == 0 else None
+                kinds = (self.shortcut, self.block, norm_layer, self.gate_bias, share)
+                chain.append(ShortcutBlock(self.inplanes, planes, step, *kinds))
+            self.inplanes = planes
         return nn.Sequential(*chain)
 
     def forward(self, x: Any) -> Any:
-        x = norm_act(self.bn1, self.conv1(x))
+        x = self.conv1(x)
+        if self.block == "relu-only-preact":
+            x = self.bn1(x)
+        elif self.block != "full-preact":
+            x = norm_act(self.bn1, x)
         x = self.layer3(self.layer2(self.layer1(x)))
+        if self.block == "full-preact":
+            x = norm_act(self.bn_last, x)
+        elif self.block == "relu-only-preact":
+            x = nn.functional.relu(x)
         return self.fc(self.avgpool(x).flatten(1))
 
 
-class PadShortcut(nn.Module):
-    """Option A of the paper: every ``stride``-th pixel, and ``extra`` channels of zeros, half before, half after."""
-
-    def __init__(self, extra: int, stride: int) -> None:
-        super().__init__()
-        self.extra, self.stride = extra, stride
-
-    def forward(self, x: Any) -> Any:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return nn.functional.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
-
-
 def cifar_resnet(depth: int, **kwargs: Any) -> CifarResNet:
-    """The CIFAR network with ``depth`` = 6n + 2 layers (He et al. 2016, section 4.2); arguments of `CifarResNet`."""
+    """The CIFAR network with ``depth`` = 6n + 2 layers (He et al. 2016, section 4.2), with any ``shortcut`` and order
+    of activations ``block`` of He et al. 2016b, and any ``width``; arguments of `CifarResNet`."""
     return CifarResNet(depth, **kwargs)
 
 
