@@ -1,6 +1,8 @@
 #include "core/cuda_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -12,9 +14,20 @@
 namespace skipway::cuda {
 namespace {
 
+// SKIPWAY_CUDA_CACHE=0: every block comes from the device, as large as it is asked for, and goes back at once. Slow,
+// and what compute-sanitizer needs to see an access behind a block's end, or a read of memory that was never written.
+bool caching() {
+  static const bool on = [] {
+    const char* value = std::getenv("SKIPWAY_CUDA_CACHE");
+    return !value || std::strcmp(value, "0") != 0;
+  }();
+  return on;
+}
+
 // As on the CPU, eight classes per power of two; blocks of 512 bytes and more, so that every one is aligned for TMA.
 size_t size_class(size_t bytes) {
   constexpr size_t kSmallest = 512;
+  if (!caching()) return std::max<size_t>(bytes, 1);
   if (bytes <= kSmallest) return kSmallest;
   const int top = 63 - __builtin_clzll(bytes - 1);
   const size_t step = std::max(kSmallest, size_t(1) << (top - 3));
@@ -55,7 +68,9 @@ class Allocator {
     const auto used = users_.find(p);
     if (used == users_.end()) {
       backend().handed_out(p, 0);  // nobody may touch it
-      return cache(stream, capacity, p);
+      cache(stream, capacity, p);
+      if (!caching()) release_cached();
+      return;
     }
     const std::vector<void*> streams = std::move(used->second);
     users_.erase(used);
