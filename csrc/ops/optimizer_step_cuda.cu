@@ -121,16 +121,24 @@ struct ScaleStep {  // the gradients, which stand in for parameters
   }
 };
 
+// Is this the step in which the tensor's states are written for the first time, without being read?
+template <class Step>
+__device__ __forceinline__ bool states_are_new(const Step&, const StepTensor&) {
+  return false;
+}
+__device__ __forceinline__ bool states_are_new(const SgdStep&, const StepTensor& t) { return t.scale[0] == 1; }
+
 // N neighbouring elements from i on.
 template <int N, class T, class Step>
 __device__ __forceinline__ void step_pack(const StepTensor& t, int64_t i, const Step& step) {
   using S = math_type<T>;
   auto p = load_pack<N>(static_cast<const T*>(t.param) + i);
   const auto g = load_pack<N>(static_cast<const T*>(t.grad) + i);
-  Pack<S, N> states[3];
+  Pack<S, N> states[3] = {};
+  const bool read_states = !states_are_new(step, t);
 #pragma unroll
   for (int k = 0; k < 3; ++k)
-    if (t.state[k]) states[k] = load_pack<N>(static_cast<const S*>(t.state[k]) + i);
+    if (t.state[k] && read_states) states[k] = load_pack<N>(static_cast<const S*>(t.state[k]) + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     S s[3] = {};
