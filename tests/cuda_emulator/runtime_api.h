@@ -127,7 +127,6 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value);
 
 // For an allocator that keeps blocks: `bytes` bytes at p are handed out. They become uninitialised, and what else an
-// earlier holder of this memory had becomes out of bounds; so does what no holder has asked for.
+// earlier holder of this memory had becomes out of bounds; so does what no holder has asked for. 0 bytes: what was
+// handed out at p has been given back, and touching it is a use after free.
 extern "C" void emulator_handed_out(void* p, size_t bytes);
-// And taken back: touching them is reported as a use after free. Optional.
-extern "C" void emulator_taken_back(void* p, size_t bytes);

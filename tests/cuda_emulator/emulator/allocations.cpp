@@ -31,7 +31,8 @@ struct Heap {
 };
 Heap heaps[] = {
     {kPinnedStart, kPinnedBytes}, {kDeviceStart, kDeviceBytes}, {kDeviceStart + kDeviceBytes, kDeviceBytes}};
-std::map<size_t, size_t> extents;  // what was handed out of allocations: offset and bytes
+std::map<size_t, size_t> extents;     // what was handed out of allocations: offset and bytes
+std::map<size_t, size_t> taken_back;  // and what was until it was given back
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -120,6 +121,7 @@ bool release(Region region, void* p) {
   }
   const size_t bytes = found->second.bytes;
   forget_extents(offset, bytes, kFreed);
+  taken_back.erase(taken_back.lower_bound(offset), taken_back.lower_bound(offset + std::max<size_t>(bytes, 1)));
   make_unaddressable(offset, bytes, kFreed);
   if (bytes >= kGiveBack) give_back(offset, round_up(bytes, kPage));
   heap.used -= round_up(std::max<size_t>(bytes, 1), 512);
@@ -140,6 +142,8 @@ std::string describe_address(size_t offset) {
   Heap& heap = heap_of(offset);
   if (const auto freed = before(heap.freed, offset); contains(freed, heap.freed.end(), offset))
     return relative(offset, freed->first, freed->second.bytes);
+  if (const auto part = before(taken_back, offset); part != taken_back.end() && offset < part->first + part->second)
+    return relative(offset, part->first, part->second);
   // The nearest of what is alive: parts that were handed out, or else whole allocations
   const auto live = before(heap.live, offset);
   const bool in_parts = live != heap.live.end() && live->second.handed_out_in_parts;
@@ -163,6 +167,10 @@ std::string describe_address(size_t offset) {
 }
 
 void hand_out(size_t offset, size_t bytes) {
+  if (const auto part = extents.find(offset); bytes == 0 && part != extents.end()) {
+    taken_back[offset] = part->second;
+    return forget_extents(offset, 0, kFreed);
+  }
   Heap& heap = heap_of(offset);
   const auto live = before(heap.live, offset);
   if (live == heap.live.end() || offset + bytes > live->first + live->second.bytes) {
@@ -173,11 +181,13 @@ void hand_out(size_t offset, size_t bytes) {
     live->second.handed_out_in_parts = true;
     make_unaddressable(live->first, live->second.bytes, 0);
   }
+  if (const auto old = taken_back.find(offset); old != taken_back.end()) {
+    make_unaddressable(offset, old->second, 0);
+    taken_back.erase(old);
+  }
   forget_extents(offset, bytes, 0);
   extents[offset] = bytes;
   make_addressable(offset, bytes);
 }
-
-void take_back(size_t offset, size_t bytes) { forget_extents(offset, bytes, kFreed); }
 
 }  // namespace emulator

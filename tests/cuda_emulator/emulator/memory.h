@@ -74,7 +74,6 @@ void* allocate(Region region, size_t bytes);  // null: no memory left
 bool release(Region region, void* p);         // reports what is wrong
 size_t allocated_bytes(Region region);
 std::string describe_address(size_t offset);  // "8 bytes past the end of the 400 bytes at ..."
-void hand_out(size_t offset, size_t bytes);
-void take_back(size_t offset, size_t bytes);
+void hand_out(size_t offset, size_t bytes);   // 0 bytes: takes back what was handed out there
 
 }  // namespace emulator

@@ -329,10 +329,6 @@ void emulator_handed_out(void* p, size_t bytes) {
   const DeviceMemoryOpen open;
   if (p) hand_out(space_offset(p), bytes);
 }
-void emulator_taken_back(void* p, size_t bytes) {
-  const DeviceMemoryOpen open;
-  if (p) take_back(space_offset(p), bytes);
-}
 
 // ---------------------------------------------------------------- streams and events
 
