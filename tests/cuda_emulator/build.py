@@ -2,7 +2,7 @@
 
     library()                     the project's kernels and backend: build/cuda_emulator/checked/_cuda_emulated.so
     library(checked=False)        the same without instrumentation: fast, and blind to most faults
-    library({"csrc/ops/softmax_cuda.cu": ["SW_BUG_NO_BARRIER"]})      with one source compiled differently
+    library("bugs", [Edit(...), ...])     with some sources compiled after an edit of their text (see seeded/)
     self_test_library()           the emulator with the small kernels of self_test/
 
 The compiler is $CXX if that is GCC, or else g++; nothing else is needed. As a program, this prints the library's path.
@@ -21,6 +21,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,22 +130,57 @@ def project_sources() -> list[Path]:
     return [source for pattern in patterns for source in sorted((ROOT / "csrc").glob(pattern))]
 
 
-def library(defines: Mapping[str, Sequence[str]] | None = None, checked: bool = True) -> Path:
+@dataclass(frozen=True)
+class Edit:
+    """A source that is compiled with one piece of text replaced, in itself or in a header."""
+
+    name: str
+    source: str  # the .cu file that is compiled, relative to csrc
+    file: str  # the file that is changed, relative to csrc; it must hold `find` exactly once
+    find: str
+    replacement: str
+
+    def edited(self) -> str:
+        """The changed file's text."""
+        text = (ROOT / "csrc" / self.file).read_text()
+        if text.count(self.find) != 1:
+            raise BuildError(
+                f"{self.name}: csrc/{self.file} was to hold this text once, and does {text.count(self.find)} times:\n"
+                f"{self.find}"
+            )
+        return text.replace(self.find, self.replacement)
+
+    def compiled(self, folder: Path) -> tuple[Path, list[str]]:
+        """The file to compile and flags for it. The copy in `folder` is written only when it changes."""
+        copy = folder / self.name / self.file
+        text = self.edited()
+        if not copy.exists() or copy.read_text() != text:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text)
+        return copy if self.file == self.source else ROOT / "csrc" / self.source, [f"-I{folder / self.name}"]
+
+
+def library(name: str = "", edits: Sequence[Edit] = (), checked: bool = True) -> Path:
     """The project's CUDA library on the emulator.
 
     Args:
-        defines: macros for single sources, named relative to the repository's root (for seeded bugs).
+        name: of a library with edits; the file is called _cuda_emulated.NAME.so.
+        edits: changes of sources, at most one of each.
         checked: instrument every memory access.
     """
-    defines = defines or {}
+    folder = BUILD / ("checked" if checked else "fast")
     kernel_flags = CHECKED if checked else UNCHECKED
     sources: dict[Path, Sequence[str]] = {}
+    changes = {ROOT / "csrc" / edit.source: edit for edit in edits}
+    unknown = [str(source) for source in changes if source not in project_sources()]
+    if unknown or len(changes) != len(edits) or bool(edits) != bool(name):
+        raise ValueError(f"edits: expected a name and different CUDA sources, got {name!r}, {edits}")
     for source in project_sources():
-        extra = defines.get(str(source.relative_to(ROOT)), ())
-        sources[source] = [*COMMON, *kernel_flags, *(f"-D{d}" for d in extra)]
-    unknown = set(defines) - {str(s.relative_to(ROOT)) for s in sources}
-    if unknown:
-        raise ValueError(f"no such CUDA source: {', '.join(sorted(unknown))}")
+        if source in changes:
+            file, flags = changes[source].compiled(folder / "edited")
+            sources[file] = [*flags, *COMMON, *kernel_flags]
+        else:
+            sources[source] = [*COMMON, *kernel_flags]
     # The backend, and what of the core it and the kernels call, are host code.
     for source in [
         *sorted((ROOT / "csrc" / "cuda").glob("*.cu")),
@@ -153,10 +189,7 @@ def library(defines: Mapping[str, Sequence[str]] | None = None, checked: bool = 
     ]:
         sources[source] = [*COMMON, *HOST]
     sources |= emulator_sources()
-    name = "_cuda_emulated"
-    if defines:
-        name += "." + hashlib.sha256(repr(sorted(defines.items())).encode()).hexdigest()[:8]
-    return build(sources, BUILD / ("checked" if checked else "fast") / f"{name}.so")
+    return build(sources, folder / f"_cuda_emulated{'.' if name else ''}{name}.so")
 
 
 def self_test_library(checked: bool = True) -> Path:

@@ -1,0 +1,8 @@
+"""Bugs in the project's own kernels, to prove that the emulator finds them."""
+
+from . import blocks as blocks
+from . import moving as moving
+from .bug import BUGS as BUGS
+from .bug import WRONG_NUMBERS as WRONG_NUMBERS
+from .bug import Bug as Bug
+from .bug import rounds as rounds

@@ -1,0 +1,48 @@
+"""What a bug is: which text is replaced by which, and what must be reported.
+
+The sources stay as they are; build.py compiles a copy. test_seeded_bugs.py builds and runs them. A bug whose text is no
+longer found in its file fails there: adapt it to the new text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cuda_emulator.build import Edit
+
+WRONG_NUMBERS = ""  # for faults that break no rule of memory or of threads: the result differs
+
+
+@dataclass(frozen=True)
+class Bug:
+    edit: Edit
+    call: str  # one of calls.py
+    kernel: str  # in whose launch the report comes up
+    report: str  # what it says, or WRONG_NUMBERS
+
+
+BUGS: list[Bug] = []
+
+
+def bug(
+    name: str, source: str, call: str, kernel: str, report: str, find: str, replacement: str, file: str = ""
+) -> None:
+    """`file`, in kernels/cuda, is changed instead of the source when it is given."""
+    source = f"ops/{source}_cuda.cu"
+    BUGS.append(
+        Bug(Edit(name, source, f"kernels/cuda/{file}" if file else source, find, replacement), call, kernel, report)
+    )
+
+
+def rounds() -> list[list[Bug]]:
+    """What goes into one library: at most one bug of each source. Copies, which many calls need, are kept apart."""
+    result: list[list[Bug]] = []
+    for b in BUGS:
+        copies = b.edit.source == "ops/copy_cuda.cu"
+        for members in result:
+            if not copies and all(m.edit.source not in (b.edit.source, "ops/copy_cuda.cu") for m in members):
+                members.append(b)
+                break
+        else:
+            result.append([b])
+    return result

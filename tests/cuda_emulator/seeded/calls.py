@@ -1,0 +1,202 @@
+"""Small calls that reach the lines that the bugs change. As a program: runs some under some seeds, each with what
+it reports and a digest of the bits that it gives, as JSON.
+
+    SKIPWAY_CUDA_LIBRARY=... python calls.py 1,2,3 residual transpose
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import skipway as sw
+import skipway.nn.functional as F
+
+Call = Callable[[], "list[sw.Tensor]"]
+CALLS: dict[str, Call] = {}
+
+
+def call(function: Call) -> Call:
+    CALLS[function.__name__] = function
+    return function
+
+
+def floats(*shape: int, seed: int = 0) -> sw.Tensor:
+    return sw.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32)).cuda()
+
+
+def integers(values: list[int]) -> sw.Tensor:
+    return sw.tensor(np.array(values)).cuda()
+
+
+@call
+def residual() -> list[sw.Tensor]:
+    """Packs and a tail, in more than one block."""
+    return [sw.residual_add(floats(2051), floats(2051, seed=1), activation="relu")]
+
+
+@call
+def residual_misaligned() -> list[sw.Tensor]:
+    return [sw.residual_add(floats(258)[1:], floats(258, seed=1)[1:])]
+
+
+@call
+def residual_backward() -> list[sw.Tensor]:
+    x, branch = floats(259).requires_grad_(), floats(259, seed=1)
+    sw.residual_add(x, branch, scale=0.5, activation="relu").backward(floats(259, seed=2))
+    return [x.grad]
+
+
+@call
+def residual_backward_of_one() -> list[sw.Tensor]:
+    x = floats(259).requires_grad_()
+    sw.residual_add(x, floats(259, seed=1), scale=0.5, activation="relu").backward(floats(259, seed=2))
+    return [x.grad]
+
+
+@call
+def transpose() -> list[sw.Tensor]:
+    """Tiles that are not full."""
+    return [floats(45, 39).t().contiguous()]
+
+
+@call
+def transpose_many() -> list[sw.Tensor]:
+    """More tiles than blocks."""
+    return [floats(300, 290).t().contiguous()]
+
+
+@call
+def strided_copy() -> list[sw.Tensor]:
+    return [floats(9, 11, 3)[:, ::2].contiguous()]
+
+
+@call
+def converted() -> list[sw.Tensor]:
+    return [floats(777).double()]
+
+
+@call
+def sgd() -> list[sw.Tensor]:
+    """A whole chunk, one that is not, tails, and tensors that are not aligned."""
+    parameters = [floats(4099).requires_grad_(), floats(38)[1:].requires_grad_()]
+    for p in parameters:
+        p.grad = floats(*p.shape, seed=3)
+    sw.optim.SGD(parameters, lr=0.1, momentum=0.9).step()
+    return [p.detach() for p in parameters]
+
+
+@call
+def grad_norm() -> list[sw.Tensor]:
+    """More chunks than blocks."""
+    return [sw.nn.utils.get_total_norm([floats(5 + i % 3, seed=i) for i in range(70)])]
+
+
+@call
+def grad_norm_of_one() -> list[sw.Tensor]:
+    return [sw.nn.utils.get_total_norm([floats(300)])]
+
+
+@call
+def product() -> list[sw.Tensor]:
+    """Tiles that are not full, in three steps."""
+    return [floats(70, 40) @ floats(40, 67, seed=1)]
+
+
+@call
+def product_of_integers() -> list[sw.Tensor]:
+    return [integers(list(range(15))).reshape(5, 3) @ integers(list(range(12))).reshape(3, 4)]
+
+
+def convolved(*shape: int, out: int, groups: int = 1) -> list[sw.Tensor]:
+    x, w = floats(*shape).requires_grad_(), floats(out, shape[1] // groups, 3, 3, seed=1).requires_grad_()
+    bias = floats(out, seed=2).requires_grad_()
+    y = F.conv2d(x, w, bias, padding=1, groups=groups)
+    y.backward(floats(*y.shape, seed=3))
+    return [y.detach(), x.grad, w.grad, bias.grad]
+
+
+@call
+def convolution() -> list[sw.Tensor]:
+    return convolved(2, 3, 9, 10, out=5)
+
+
+@call
+def convolution_forward() -> list[sw.Tensor]:
+    return [F.conv2d(floats(1, 3, 6, 5), floats(4, 3, 3, 3, seed=1), padding=1)]
+
+
+@call
+def gather() -> list[sw.Tensor]:
+    return [floats(13, 3)[:, integers([0, 2, 1])]]
+
+
+@call
+def gather_rows() -> list[sw.Tensor]:
+    """Rows of 160 bytes, aligned and not, and of 132."""
+    rows = integers([4, 0, 4])
+    return [floats(5, 40)[rows], floats(5 * 40 + 1)[1:].reshape(5, 40)[rows], floats(5, 33)[rows]]
+
+
+@call
+def gather_beyond() -> list[sw.Tensor]:
+    """Three indices out of range: one is reported when the host waits."""
+    x = floats(13)
+    try:
+        x[integers([13, 14, 2, 15])].cpu()
+    except IndexError:
+        return [x]
+    raise AssertionError("an index out of range was not reported")
+
+
+@call
+def scatter() -> list[sw.Tensor]:
+    """Twice to one place."""
+    x = floats(50)
+    x[integers([3, 40, 3])] = floats(3, seed=1)
+    return [x]
+
+
+@call
+def scatter_add() -> list[sw.Tensor]:
+    return [floats(50).index_add(0, integers([3, 40, 3, 3]), floats(4, seed=1))]
+
+
+def run(name: str) -> dict[str, str]:
+    try:
+        digest = hashlib.sha256()
+        for result in CALLS[name]():
+            digest.update(result.cpu().numpy().tobytes())
+        return {"report": "", "digest": digest.hexdigest()}
+    except Exception as error:
+        forget_faults()
+        return {"report": f"{type(error).__name__}: {error}", "digest": ""}
+
+
+def forget_faults() -> None:
+    """What a kernel raised before it failed is not the next call's."""
+    with contextlib.suppress(Exception):
+        sw.cuda.synchronize()
+
+
+def main(seeds: str, *names: str) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from cuda_emulator.control import Emulator
+
+    emulator = Emulator(os.environ["SKIPWAY_CUDA_LIBRARY"])
+    emulator.set_time_limit(30)
+    results = {}
+    for seed in seeds.split(","):
+        emulator.set_seed(int(seed))
+        results[seed] = {name: run(name) for name in names}
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
