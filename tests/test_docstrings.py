@@ -27,9 +27,10 @@ FROM_PAPERS = {
         layer_norm leaky_relu local_response_norm maxout mish pixel_shuffle prelu relu relu6 residual_add rms_norm rrelu
         scaled_dot_product_attention selu silu axis_norm drop_connect gated_sum linear_survival shake_shake
         stochastic_depth""",
-    "skipway.nn.init": """kaiming_normal_ kaiming_uniform_ orthogonal_ sparse_ xavier_normal_ xavier_uniform_""",
+    "skipway.nn.init": """apply average_normal_ kaiming_normal_ kaiming_uniform_ looks_linear_ lsuv_ orthogonal_
+        sparse_ xavier_normal_ xavier_uniform_ zero_gamma_""",
     "skipway.nn.utils": "spectral_norm weight_norm",
-    "skipway.optim": "Adadelta Adagrad Adam AdamW RMSprop SGD",
+    "skipway.optim": "Adadelta Adagrad Adam AdamW RMSprop SGD param_groups",
     "skipway.optim.lr_scheduler": "CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR OneCycleLR",
     "skipway.models": """CifarResNet ShortcutBlock cifar_resnet resnet18 resnet20 resnet50 resnet110 resnext50_32x4d
         wide_resnet50_2""",

@@ -24,7 +24,7 @@ def test_fans():
     assert init._calculate_fan_in_and_fan_out(sw.empty(6, 4, 3, 5)) == (60, 90)
     with pytest.raises(ValueError, match=r"at least 2 dimensions, got shape \(3,\)"):
         init.xavier_uniform_(sw.empty(3))
-    with pytest.raises(ValueError, match="expected mode 'fan_in' or 'fan_out', got 'fan'"):
+    with pytest.raises(ValueError, match="expected mode 'fan_in', 'fan_out' or 'fan_avg', got 'fan'"):
         init.kaiming_normal_(sw.empty(3, 3), mode="fan")
 
 
@@ -36,6 +36,11 @@ NORMAL = [
     (lambda t: init.kaiming_normal_(t), 0.0, math.sqrt(2 / FAN_IN)),
     (lambda t: init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu"), 0.0, math.sqrt(2 / FAN_OUT)),
     (lambda t: init.kaiming_normal_(t, a=1.0), 0.0, math.sqrt(1 / FAN_IN)),
+    (lambda t: init.kaiming_normal_(t, mode="fan_avg", nonlinearity="relu"), 0.0, math.sqrt(4 / (FAN_IN + FAN_OUT))),
+    (lambda t: init.xavier_normal_(t, mode="fan_in"), 0.0, math.sqrt(1 / FAN_IN)),
+    (lambda t: init.xavier_normal_(t, mode="fan_out"), 0.0, math.sqrt(1 / FAN_OUT)),
+    (lambda t: init.average_normal_(t), 0.0, math.sqrt(2 / (FAN_IN + FAN_OUT))),
+    (lambda t: init.average_normal_(t, 4), 0.0, math.sqrt(4 / (FAN_IN + FAN_OUT))),
 ]
 
 
@@ -54,6 +59,8 @@ def test_normal_draws(case):
 UNIFORM = [
     (lambda t: init.uniform_(t, -3.0, 3.0), 3.0),
     (lambda t: init.xavier_uniform_(t), math.sqrt(6 / (FAN_IN + FAN_OUT))),
+    (lambda t: init.xavier_uniform_(t, mode="fan_in"), math.sqrt(3 / FAN_IN)),
+    (lambda t: init.kaiming_uniform_(t, mode="fan_avg"), math.sqrt(12 / (FAN_IN + FAN_OUT))),
     (lambda t: init.kaiming_uniform_(t, a=math.sqrt(5)), 1 / math.sqrt(FAN_IN)),
     (
         lambda t: init.kaiming_uniform_(t, mode="fan_out", nonlinearity="tanh"),

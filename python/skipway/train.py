@@ -91,9 +91,7 @@ class Options:
 def make_optimizer(options: Options, model: nn.Module) -> Any:
     """Weight decay is for weights alone, not for biases and normalisation."""
     assert options.lr is not None  # resolved from the optimizer's default
-    weights = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": weights, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = optim.param_groups(model, options.weight_decay)
     if options.optimizer == "sgd":
         return optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
     return {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}[options.optimizer](

@@ -52,11 +52,12 @@ def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * window, tensor.shape[0] * window
 
 
-def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
+def _calculate_correct_fan(tensor: Tensor, mode: str) -> float:
     mode = mode.lower()
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"expected mode 'fan_in' or 'fan_out', got {mode!r}")
-    return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
+    if mode not in ("fan_in", "fan_out", "fan_avg"):
+        raise ValueError(f"expected mode 'fan_in', 'fan_out' or 'fan_avg', got {mode!r}")
+    fans = _calculate_fan_in_and_fan_out(tensor)
+    return sum(fans) / 2 if mode == "fan_avg" else fans[mode == "fan_out"]
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
@@ -132,22 +133,42 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _copy_array(tensor, values)
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16)."""
-    bound = gain * math.sqrt(6.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None, *, mode: str = "fan_avg") -> Tensor:
+    """U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16).
+
+    `mode`: "fan_avg"; "fan_in" or "fan_out" take that fan for both, which equations 10 and 11 ask for one by one.
+    """
+    bound = gain * math.sqrt(3.0 / _calculate_correct_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 12)."""
-    std = gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None, *, mode: str = "fan_avg") -> Tensor:
+    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 12).
+
+    `mode`: "fan_avg"; "fan_in" or "fan_out" take that fan for both, which equations 10 and 11 ask for one by one.
+    """
+    std = gain * math.sqrt(1.0 / _calculate_correct_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
+
+
+def average_normal_(tensor: Tensor, factor: float = 2.0, generator: Any = None) -> Tensor:
+    """N(0, factor / (n_l + n_(l+1))), n_l being the fan in and n_(l+1) the fan out.
+
+    Factor 2 (Glorot and Bengio 2010, equation 12) keeps the signal of a linear layer, 4 makes up for a ReLU, which
+    halves it (He et al. 2015, with the mean of the fans of equations 10 and 14).
+    """
+    if not factor > 0:
+        raise ValueError(f"average_normal_: expected factor to be greater than 0, got {factor}")
+    return normal_(tensor, 0.0, math.sqrt(factor / sum(_calculate_fan_in_and_fan_out(tensor))), generator)
 
 
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu."""
+    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu.
+
+    `mode`: "fan_in" keeps the signal forward, "fan_out" the gradient backward, "fan_avg" is between.
+    """
     if 0 in tensor.shape:
         return tensor
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
@@ -157,7 +178,10 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """N(0, std^2) with std = gain / sqrt(fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu."""
+    """N(0, std^2) with std = gain / sqrt(fan) (He et al. 2015, equations 10 and 15); `a` is the slope of leaky_relu.
+
+    `mode`: "fan_in" keeps the signal forward, "fan_out" the gradient backward, "fan_avg" is between.
+    """
     if 0 in tensor.shape:
         return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
@@ -177,6 +201,22 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     q, r = np.linalg.qr(flat.T if rows < columns else flat)
     q = q * np.sign(np.diag(r))
     return _copy_array(tensor, gain * (q.T if rows < columns else q).reshape(tuple(tensor.shape)))
+
+
+def looks_linear_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """[W, -W] along the inputs (dim 1), with an orthogonal W (Balduzzi et al. 2017, section 4).
+
+    Behind a `CReLU`, W relu(x) - W relu(-x) = W x: the network begins as a linear one. A weight with more than two
+    dimensions has orthonormal rows or columns as `orthogonal_` gives it.
+    """
+    if tensor.dim() < 2 or tensor.shape[1] % 2 != 0:
+        got = tuple(tensor.shape)
+        raise ValueError(
+            f"looks_linear_: expected at least 2 dimensions, and an even number of inputs (dim 1), got {got}"
+        )
+    out, inputs, *window = tensor.shape
+    half = orthogonal_(creation.empty((out, inputs // 2, *window), dtype=_core.float64), gain, generator).numpy()
+    return _copy_array(tensor, np.concatenate([half, -half], axis=1))
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
@@ -212,3 +252,5 @@ kaiming_uniform = _former("kaiming_uniform", kaiming_uniform_)
 kaiming_normal = _former("kaiming_normal", kaiming_normal_)
 orthogonal = _former("orthogonal", orthogonal_)
 sparse = _former("sparse", sparse_)
+
+from ._init_networks import InitReport, LayerGain, apply, gains, lsuv_, zero_gamma_  # noqa: E402, F401 (they use the above)

@@ -74,7 +74,7 @@ class Highway(_Highway):
 
 
 class HighwayConv2d(_Highway):
-    """`Highway` whose maps are convolutions of (N, C, H, W) that keep its size (Srivastava et al. 2015, section 3).
+    """`Highway` whose maps are convolutions of (N, C, H, W) that keep its size (Srivastava et al. 2015, section 2.1).
 
     Args:
         channels: in and out.
