@@ -86,6 +86,17 @@ def test_residual_shares():
     close(nn.Residual(body, around, nn.ReLU(), gate=gate, gate_mode="shortcut")(t), np.maximum((1 - g) * h + f, 0))
 
 
+def test_residual_under_autocast():
+    """The branch is bfloat16, the identity float32: the sum is float32, as that of `+` is."""
+    x, body = sw.tensor(data(3, 4)), nn.Linear(4, 4)
+    with sw.amp.autocast("cpu", dtype=sw.bfloat16):
+        for block in (nn.Residual(body), nn.Residual(body, scale=(0.5, 0.5)), nn.Residual(body, gate=nn.Linear(4, 4))):
+            y = block(x)
+            assert y.dtype == sw.float32
+            y.sum().backward()
+    assert body.weight.grad.dtype == sw.float32
+
+
 def test_residual_preactivation():
     """The identity is the input itself; a projection reads what the body reads."""
     x = data(2, 4, 3, 3) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ... import _core
 from ..._core import Tensor
 from .. import functional as F
 from ..parameter import Parameter
@@ -74,6 +75,9 @@ class Residual(Module):
         x: Tensor = input if self.preact is None else self.preact(input)
         around: Tensor = input if self.shortcut is None else self.shortcut(x)
         branch: Tensor = self.body(x)
+        if around.dtype != branch.dtype:  # as `+` does; autocast makes it happen
+            wide = _core.result_type(around, branch)
+            around, branch = around.to(wide), branch.to(wide)
         name = self.activation if isinstance(self.activation, str) else None
         if self.gate is not None:
             y = F.gated_sum(around, branch, self.gate(input), self.gate_mode, name)
