@@ -29,10 +29,11 @@ struct Heap {
   size_t used = 0;
   ByOffset live, freed;
 };
-Heap heaps[] = {
-    {kPinnedStart, kPinnedBytes}, {kDeviceStart, kDeviceBytes}, {kDeviceStart + kDeviceBytes, kDeviceBytes}};
-std::map<size_t, size_t> extents;     // what was handed out of allocations: offset and bytes
-std::map<size_t, size_t> taken_back;  // and what was until it was given back
+// Never destroyed: memory may be freed while the process ends.
+Heap* const heaps =
+    new Heap[]{{kPinnedStart, kPinnedBytes}, {kDeviceStart, kDeviceBytes}, {kDeviceStart + kDeviceBytes, kDeviceBytes}};
+auto& extents = *new std::map<size_t, size_t>;     // what was handed out of allocations: offset and bytes
+auto& taken_back = *new std::map<size_t, size_t>;  // and what was until it was given back
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
