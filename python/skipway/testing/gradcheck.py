@@ -153,7 +153,7 @@ class _Check:
         zeros = [np.zeros(tuple(leaf.shape)) for leaf in leaves]
         if not output.requires_grad:
             return zeros
-        dy = self.sw.from_numpy(np.asarray(weight).reshape(tuple(output.shape)))
+        dy = self.sw.from_numpy(np.asarray(weight).reshape(tuple(output.shape))).to(output.device)
         grads = self.sw.autograd.grad([output], leaves, [dy], allow_unused=True)
         return [z if g is None else _numpy(g) for g, z in zip(grads, zeros, strict=True)]
 
