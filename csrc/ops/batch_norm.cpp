@@ -45,12 +45,14 @@ struct BackwardPlan {  // what the closure needs beside the saved tensors
 };
 
 void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
-  const Tensor x = b.saved(0), y = b.saved(1), coefficients = b.saved(2), dy = channels_dense(b.grad());
+  const Tensor x = b.saved(0), y = b.saved(1), coefficients = b.saved(2), mask = b.saved(3);
+  const Tensor dy = channels_dense(b.grad());
   ChannelNormGradArgs a = plan.args;
   a.x = x.data();
   a.y = data_or_null(y);
   a.dy = dy.data();
   a.coefficients = coefficients.data_as<double>();
+  a.mask = static_cast<const uint8_t*>(data_or_null(mask));
   Tensor dweight, dbias;
   if (b.needs(1)) {
     dweight = empty(plan.weight_shape, a.weight_dtype, x.device());
@@ -101,9 +103,9 @@ void check_channel_vector(const char* op, const char* arg, const Tensor& t, cons
   const Shape expected{input.size(1)};
   SW_CHECK_SHAPE(t.shape() == expected, op, ": expected ", arg, " of shape ", expected,
                  " (one value per channel of input ", input.shape(), "), got ", t.shape());
-  const bool mixed = input.dtype() == DType::BFloat16 && t.dtype() == DType::Float32;
+  const bool mixed = is_half(input.dtype()) && t.dtype() == DType::Float32;
   SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of dtype ", input.dtype(),
-                input.dtype() == DType::BFloat16 ? " or float32" : "", ", as input has, got ", t.dtype());
+                is_half(input.dtype()) ? " or float32" : "", ", as input has, got ", t.dtype());
   SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",
               t.device());
 }
@@ -153,12 +155,20 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
   a.running_var = data_or_null(running_var);
   a.y = y.data();
   a.coefficients = coefficients.data_as<double>();
+  const bool recorded = tape::should_record({input, weight, bias, residual});
+  // relu's mask without a residual comes from x again: one stream less to read. On CUDA the others are kept as bits.
+  const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined());
+  Tensor mask;
+  if (recorded && !from_x && !x.device().is_cpu()) {
+    mask = empty({x.numel() / channel_pack(a)}, DType::UInt8, x.device());
+    a.mask = mask.data_as<uint8_t>();
+  }
   launch(x.device(), channel_norm_forward, a);
   if (spec.batch_stats) {
     count_change(running_mean);
     count_change(running_var);
   }
-  if (!tape::should_record({input, weight, bias, residual})) return y;
+  if (!recorded) return y;
 
   BackwardPlan plan;
   plan.weight_shape = Shape{a.channels};
@@ -178,10 +188,11 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
                {},
                {},
                {},
-               {}};
-  // relu's mask without a residual comes from x again: one stream less to read.
-  const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined());
-  tape::record(op, {y}, {input, weight, bias, residual}, {x, from_x ? Tensor() : y, coefficients},
+               {},
+               nullptr,
+               channel_pack(a)};
+  tape::record(op, {y}, {input, weight, bias, residual},
+               {x, from_x || mask.defined() ? Tensor() : y, coefficients, mask},
                [plan](tape::Backward& b) { channel_norm_grad(plan, b); });
   return y;
 }

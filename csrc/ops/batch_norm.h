@@ -57,7 +57,15 @@ struct ChannelNormArgs {
   void *running_mean, *running_var;          // may be null when batch_stats
   void* y;
   double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
+  uint8_t* mask;  // CUDA, out: a byte for each channel_pack() elements, a bit where act passes the gradient; may be null
 };
+// How many neighbouring elements CUDA kernels read at once: 128 bits of them, or 1.
+SW_INLINE int64_t channel_pack(const ChannelNormArgs& a) {
+  const auto address = [](const void* p) { return reinterpret_cast<uintptr_t>(p); };
+  const int64_t pack = 16 / size_of(a.dtype);
+  const bool aligned = ((address(a.x) | address(a.residual) | address(a.y)) & 15) == 0;
+  return aligned && a.rows * a.channels % pack == 0 ? pack : 1;
+}
 struct ChannelNormGradArgs {
   int64_t samples, rows, channels, groups;
   DType dtype, weight_dtype, bias_dtype;
@@ -66,6 +74,8 @@ struct ChannelNormGradArgs {
   const void *x, *y, *dy;  // y: null when act's sign is to be recomputed from x (no residual)
   const double* coefficients;
   Grad dx, dresidual, dweight, dbias;
+  const uint8_t* mask;  // CUDA: in y's place
+  int64_t mask_unit;    // elements of a byte
 };
 SW_DECLARE_KERNEL(channel_norm_forward, ChannelNormArgs)
 SW_DECLARE_KERNEL(channel_norm_backward, ChannelNormGradArgs)

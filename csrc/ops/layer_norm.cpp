@@ -9,7 +9,7 @@ namespace {
 void check_affine(const char* op, const char* arg, const Tensor& t, const Shape& shape, const Tensor& input) {
   if (!t.defined()) return;
   SW_CHECK_SHAPE(t.shape() == shape, op, ": expected ", arg, " of normalized_shape ", shape, ", got ", t.shape());
-  const bool mixed = input.dtype() == DType::BFloat16 && t.dtype() == DType::Float32;
+  const bool mixed = is_half(input.dtype()) && t.dtype() == DType::Float32;
   SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of input's dtype ", input.dtype(),
                 ", got ", t.dtype());
   SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",

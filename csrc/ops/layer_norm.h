@@ -12,7 +12,7 @@
 
 namespace skipway {
 
-// weight, bias: of shape normalized_shape, or undefined; bfloat16 inputs take float32 ones too.
+// weight, bias: of shape normalized_shape, or undefined; 16-bit inputs take float32 ones too.
 Tensor layer_norm(const Tensor& input, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
                   double eps);
 // eps: the machine epsilon of the type that computes, where none is given.

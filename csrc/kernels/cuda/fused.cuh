@@ -34,4 +34,15 @@ __device__ __forceinline__ T fused_act_grad(FusedAct act, T dy, T y) {
   }
 }
 
+// Does the derivative pass z's gradient on as it is? (For a mask of bits.)
+template <class T>
+__device__ __forceinline__ bool fused_act_passes(FusedAct act, T z) {
+  return act == FusedAct::LeakyRelu ? !(z < T(0)) : !(z <= T(0)) && !(act == FusedAct::Relu6 && z >= T(6));
+}
+// The same from a bit that was kept.
+template <class T>
+__device__ __forceinline__ T fused_act_grad_bit(FusedAct act, T dy, bool passes) {
+  return passes ? dy : act == FusedAct::LeakyRelu ? dy * T(0.01) : T(0);
+}
+
 }  // namespace skipway::cuda
