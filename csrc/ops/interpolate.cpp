@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "autograd/tape.h"
 #include "ops/copy.h"
@@ -86,6 +87,30 @@ struct Resampling {
   Taps axis[3];
 };
 
+// The tables of the three axes on a device, in one piece of memory: weights first, as they want the larger alignment.
+Tensor on_device(const Resampling& r, Device device, ResampleAxis* axis) {
+  std::vector<uint8_t> host;
+  const auto append = [&](const auto& table) {
+    const size_t at = host.size(), bytes = table.size() * sizeof(table[0]);
+    host.resize(at + bytes);
+    std::memcpy(host.data() + at, table.data(), bytes);
+    return at;
+  };
+  size_t weight[3], start[3], index[3];
+  for (int d = 0; d < 3; ++d) weight[d] = append(r.axis[d].weight);
+  for (int d = 0; d < 3; ++d) start[d] = append(r.axis[d].start);
+  for (int d = 0; d < 3; ++d) index[d] = append(r.axis[d].index);
+  const Tensor tables = empty({int64_t(host.size())}, DType::UInt8, device);
+  copy_memory(tables.data(), device, host.data(), Device{}, host.size());
+  const auto* base = tables.data_as<uint8_t>();
+  for (int d = 0; d < 3; ++d) {
+    axis[d].weight = reinterpret_cast<const double*>(base + weight[d]);
+    axis[d].start = reinterpret_cast<const int32_t*>(base + start[d]);
+    axis[d].index = reinterpret_cast<const int32_t*>(base + index[d]);
+  }
+  return tables;
+}
+
 void resample(const Tensor& in, const Tensor& y, const Resampling& r) {
   ResampleArgs a{};
   a.dtype = in.dtype();
@@ -94,7 +119,10 @@ void resample(const Tensor& in, const Tensor& y, const Resampling& r) {
   for (int d = 0; d < 3; ++d) a.axis[d] = r.axis[d].axis();
   a.x = in.data();
   a.y = y.data();
-  if (y.numel() > 0) launch(in.device(), resample_kernel, a);
+  if (y.numel() == 0) return;
+  Tensor tables;
+  if (!in.device().is_cpu()) tables = on_device(r, in.device(), a.axis);
+  launch(in.device(), resample_kernel, a);
 }
 
 Mode parse_mode(const std::string& mode, int dims, const Tensor& x) {

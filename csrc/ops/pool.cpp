@@ -219,7 +219,9 @@ Tensor max_unpool(const char* op, int dims, const Tensor& x, const Tensor& indic
     shape.push_back(size[d]);
   }
   const Tensor in = contiguous(x.alias()), flat = contiguous(indices);
-  for (int64_t i = 0; i < flat.numel(); ++i) {
+  SW_CHECK_AS(DeviceError, indices.device() == x.device(), op, ": expected indices on the input's device ", x.device(),
+              ", got ", indices.device());
+  for (int64_t i = 0; flat.device().is_cpu() && i < flat.numel(); ++i) {  // on CUDA the kernel looks
     const int64_t index = flat.data_as<int64_t>()[i];
     SW_CHECK_INDEX(index >= 0 && index < a.large, op, ": index ", index, " is outside an output of ", size);
   }
