@@ -57,7 +57,7 @@ struct ChannelNormArgs {
   void *running_mean, *running_var;          // may be null when batch_stats
   void* y;
   double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
-  uint8_t* mask;  // CUDA, out: a byte for each channel_pack() elements, a bit where act passes the gradient; may be null
+  uint8_t* mask;  // CUDA, out: a byte per channel_pack() elements, a bit where act passes the gradient on; may be null
 };
 // How many neighbouring elements CUDA kernels read at once: 128 bits of them, or 1.
 SW_INLINE int64_t channel_pack(const ChannelNormArgs& a) {

@@ -1,6 +1,6 @@
-// Channel normalisation, forward: sums of the data, statistics (small), result. Formulas: ops/batch_norm.h; how the data
-// is cut: channel_tiles.cuh. Memory-bound: training reads x twice (the second time in the opposite order: its end may
-// be in cache still) and the residual once, and writes y once; inference is one pass.
+// Channel normalisation, forward: sums of the data, statistics (small), result. Formulas: ops/batch_norm.h; how the
+// data is cut: channel_tiles.cuh. Memory-bound: training reads x twice (the second time in the opposite order: its end
+// may be in cache still) and the residual once, and writes y once; inference is one pass.
 #include "kernels/cuda/channel_tiles.cuh"
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -184,8 +184,8 @@ struct Apply {
   bool batch_stats;
 };
 
-// y = act((x - mean) * scale + shift + residual). The mean is a float plus a rest that goes into shift. The constants of
-// inference are worked out here. 3 blocks of 256 threads per multiprocessor.
+// y = act((x - mean) * scale + shift + residual). The mean is a float plus a rest that goes into shift. The constants
+// of inference are worked out here. 3 blocks of 256 threads per multiprocessor.
 template <class T, int N>
 __global__ void __launch_bounds__(kTileBlock, 3) channel_apply(ChannelTiles t, Statistics stats, Apply<T> a) {
   using A = math_type<T>;
@@ -263,15 +263,14 @@ void forward(const ChannelNormArgs& a, const Stream& stream) {
     rt::launch(channel_means, {limited_grid(totals_blocks(t)), kTotalsBlock, 0, stream.handle}, t, partial.as<double>(),
                stats, !groups && !several);
     if (groups) {
-      rt::launch(join_groups, {limited_grid(ceil_div(a.samples * a.groups, kThreads / kWarp)), kThreads, 0, stream.handle},
-                 stats);
+      rt::launch(join_groups,
+                 {limited_grid(ceil_div(a.samples * a.groups, kThreads / kWarp)), kThreads, 0, stream.handle}, stats);
     } else if (several) {
       rt::launch(move_running_statistics, {limited_grid(ceil_div(a.channels, kThreads)), kThreads, 0, stream.handle},
                  stats);
     }
   }
-  const Apply<T> apply{x,      static_cast<const T*>(a.residual), static_cast<T*>(a.y),
-                       a.mask, a.activation,                      a.batch_stats};
+  const Apply<T> apply{x, static_cast<const T*>(a.residual), static_cast<T*>(a.y), a.mask, a.activation, a.batch_stats};
   rt::launch(channel_apply<T, N>, {t.grid(), kTileBlock, 0, stream.handle}, t, stats, apply);
 }
 

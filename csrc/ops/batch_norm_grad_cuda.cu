@@ -224,11 +224,10 @@ __global__ void __launch_bounds__(kTotalsBlock) parameter_grads(GradStatistics s
   for (int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
     const int64_t c = task * kTotalsChannels + threadIdx.x % kTotalsChannels;
     double dbias, dweight;
-    rt::static_shared<Totals>()(c < stats.channels ? samples : 0, dbias, dweight,
-                                [&](int64_t s, double& a, double& b) {
-                                  a += stats.sums[s * stats.channels + c];
-                                  b += stats.sums[(samples + s) * stats.channels + c];
-                                });
+    rt::static_shared<Totals>()(c < stats.channels ? samples : 0, dbias, dweight, [&](int64_t s, double& a, double& b) {
+      a += stats.sums[s * stats.channels + c];
+      b += stats.sums[(samples + s) * stats.channels + c];
+    });
     if (threadIdx.x < kTotalsChannels && c < stats.channels) stats.store_parameters(c, dbias, dweight);
   }
 }
@@ -241,8 +240,12 @@ void backward(const ChannelNormGradArgs& a, GradStatistics stats, const Stream& 
   const bool sums_needed = params || a.dresidual.mode != GradMode::Skip || a.batch_stats;
   int shift = 0;
   while ((int64_t(1) << shift) < a.mask_unit) ++shift;
-  GradStreams<T> s{static_cast<const T*>(a.x), static_cast<const T*>(a.dy), static_cast<T*>(a.dresidual.data),
-                   a.dresidual.mode,           a.activation,                a.mask,
+  GradStreams<T> s{static_cast<const T*>(a.x),
+                   static_cast<const T*>(a.dy),
+                   static_cast<T*>(a.dresidual.data),
+                   a.dresidual.mode,
+                   a.activation,
+                   a.mask,
                    shift};
   const Workspace partial(stream, sums_needed ? t.partial_bytes() : 0);
   const Workspace room(stream, sums_needed ? size_t(4 * n) * sizeof(double) : 0);
@@ -255,8 +258,8 @@ void backward(const ChannelNormGradArgs& a, GradStatistics stats, const Stream& 
     rt::launch(channel_grad_totals, {limited_grid(totals_blocks(t)), kTotalsBlock, 0, stream.handle}, t,
                partial.as<double>(), stats);
     if (a.groups < a.channels)
-      rt::launch(join_grad_groups, {limited_grid(ceil_div(a.samples * a.groups, kThreads / kWarp)), kThreads, 0, stream.handle},
-                 stats);
+      rt::launch(join_grad_groups,
+                 {limited_grid(ceil_div(a.samples * a.groups, kThreads / kWarp)), kThreads, 0, stream.handle}, stats);
     if (params && a.samples > 1)
       rt::launch(parameter_grads, {limited_grid(ceil_div(a.channels, kTotalsChannels)), kTotalsBlock, 0, stream.handle},
                  stats, a.samples);

@@ -1,5 +1,5 @@
-// Resizing. Formulas: ops/interpolate.h. A thread computes a pack of channels of one output from the taps of three axes;
-// neighbours' inputs come from cache. Memory-bound.
+// Resizing. Formulas: ops/interpolate.h. A thread computes a pack of channels of one output from the taps of three
+// axes; neighbours' inputs come from cache. Memory-bound.
 #include "kernels/cuda/positions.cuh"
 #include "ops/interpolate.h"
 

@@ -1,5 +1,5 @@
-// Local response normalisation. Formulas: ops/local_response_norm.h. A thread computes one element; its neighbours are in
-// cache. Memory-bound for small windows: one read and one write forward; backward, the terms of the window sums are
+// Local response normalisation. Formulas: ops/local_response_norm.h. A thread computes one element; its neighbours are
+// in cache. Memory-bound for small windows: one read and one write forward; backward, the terms of the window sums are
 // written and read once more.
 #include "kernels/cuda/pack.cuh"
 #include "ops/local_response_norm.h"
@@ -33,8 +33,7 @@ __device__ __forceinline__ double scaled(const LocalResponseArgs& a, const T* x,
                                          double exponent) {
   using A = math_type<T>;
   const A s = window_scale<A>(a, x, c);
-  if (sizeof(A) == sizeof(double) || (s > A(1e-20) && s < A(1e18)))
-    return double(A(value) * power(s, A(exponent)));
+  if (sizeof(A) == sizeof(double) || (s > A(1e-20) && s < A(1e18))) return double(A(value) * power(s, A(exponent)));
   return value * pow(window_scale<double>(a, x, c), exponent);
 }
 

@@ -7,8 +7,8 @@ namespace skipway::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kAcross = 32;                       // packs of a block that shares windows
-constexpr int64_t kFewItems = int64_t(1) << 16;   // fewer threads than these would not fill a device
+constexpr int kAcross = 32;                      // packs of a block that shares windows
+constexpr int64_t kFewItems = int64_t(1) << 16;  // fewer threads than these would not fill a device
 
 struct Range {
   int64_t begin[3], end[3];
@@ -24,12 +24,10 @@ __device__ __forceinline__ Range window_of(const PoolArgs& a, const Position& p)
   }
   return w;
 }
-__device__ __forceinline__ int64_t in_plane(const PoolArgs& a) {
-  return a.axis[0].in * a.axis[1].in * a.axis[2].in;
-}
+__device__ __forceinline__ int64_t in_plane(const PoolArgs& a) { return a.axis[0].in * a.axis[1].in * a.axis[2].in; }
 
-// Of equal maxima the first, and NaN above all. A window may hold no element (dilated, all in the padding): -inf, at the
-// element nearest to it.
+// Of equal maxima the first, and NaN above all. A window may hold no element (dilated, all in the padding): -inf, at
+// the element nearest to it.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, 4) max_pool(PoolArgs a, Positions positions) {
   using A = math_type<T>;
@@ -182,8 +180,7 @@ __global__ void __launch_bounds__(kThreads, kMax ? 4 : 2) pool_grad(PoolGradArgs
       for (int64_t j = begin[1]; j < end[1]; ++j) {
 #pragma unroll 2
         for (int64_t k = begin[2]; k < end[2]; ++k) {
-          const int64_t out =
-              (p.image * plane + (i * a.axis[1].out + j) * a.axis[2].out + k) * a.c + p.channel;
+          const int64_t out = (p.image * plane + (i * a.axis[1].out + j) * a.axis[2].out + k) * a.c + p.channel;
           const auto g = load_pack<N>(static_cast<const T*>(args.dy) + out);
           if constexpr (kMax) {
             const auto at = load_pack<N>(a.indices + out);
@@ -231,8 +228,8 @@ void backward(const PoolGradArgs& args, const Stream& stream) {
   const PoolArgs& a = args.forward;
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     constexpr int kMany = kPack<T>;
-    const bool packs = packs_at<T>(args.dy, a.c) && packs_at<T>(args.dx, a.c) &&
-                       (!kMax || packs_at<int32_t>(a.indices, a.c, kMany));
+    const bool packs =
+        packs_at<T>(args.dy, a.c) && packs_at<T>(args.dx, a.c) && (!kMax || packs_at<int32_t>(a.indices, a.c, kMany));
     const Positions p(a.n, a.axis[0].in, a.axis[1].in, a.axis[2].in, a.c, packs ? kMany : 1);
     if (p.total == 0) return;
     rt::launch(packs ? pool_grad<T, kMany, kMax> : pool_grad<T, 1, kMax>,
@@ -286,8 +283,7 @@ void dispatch_size(DType d, const F& f) {
 SW_CUDA_KERNEL(max_pool_forward, a, stream) {
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     constexpr int kMany = kPack<T>;
-    const bool packs =
-        packs_at<T>(a.x, a.c) && packs_at<T>(a.y, a.c) && packs_at<int32_t>(a.indices, a.c, kMany);
+    const bool packs = packs_at<T>(a.x, a.c) && packs_at<T>(a.y, a.c) && packs_at<int32_t>(a.indices, a.c, kMany);
     const Positions p = outputs_of(a, packs ? kMany : 1);
     rt::launch(packs ? max_pool<T, kMany> : max_pool<T, 1>,
                {grid_for(p.total, kThreads, stream), kThreads, 0, stream.handle}, a, p);

@@ -174,9 +174,7 @@ def test_first_values_far_from_the_rest(rng: np.random.Generator, device: str) -
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "groups"), [((3, 12, 5), 3), ((2, 40, 3, 3), 1), ((4, 6), 2), ((0, 4, 3), 2)])
-def test_group_norm(
-    rng: np.random.Generator, device: str, shape: tuple[int, ...], groups: int, dtype: str
-) -> None:
+def test_group_norm(rng: np.random.Generator, device: str, shape: tuple[int, ...], groups: int, dtype: str) -> None:
     arrays = [rounded(rng, *shape), rounded(rng, shape[1]), rounded(rng, shape[1])]
     mixed = dtype in ("bfloat16", "float16")
     check(lambda x, w, b: F.group_norm(x, groups, w, b), arrays, rounded(rng, *shape), dtype, device, mixed)

@@ -1,8 +1,8 @@
 // How the kernels of channel normalisation cut dense [samples, rows, channels] data, by its shape alone.
 //
 // Where channels are few or odd, several rows are folded into one, so that packs of N elements fill it: 3 channels of
-// bfloat16 are rows of 24 columns. A block takes a tile of up to 32 packs of columns and a chunk of rows; a thread stays
-// in its columns, whose constants it keeps in registers, and takes every `down`-th row.
+// bfloat16 are rows of 24 columns. A block takes a tile of up to 32 packs of columns and a chunk of rows; a thread
+// stays in its columns, whose constants it keeps in registers, and takes every `down`-th row.
 #pragma once
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/totals.cuh"

@@ -10,8 +10,8 @@ inline constexpr int kTotalsBlock = 256, kTotalsChannels = 8, kTotalsRows = kTot
 struct Totals {
   double a[kTotalsBlock], b[kTotalsBlock];
 
-  // f(i, a, b) adds the i-th of n terms of this thread's channel (threadIdx.x % kTotalsChannels) to its sums; all threads must call, those of row 0
-  // (threadIdx.x < kTotalsChannels) get the result.
+  // f(i, a, b) adds the i-th of n terms of this thread's channel (threadIdx.x % kTotalsChannels) to its sums; all
+  // threads must call, those of row 0 (threadIdx.x < kTotalsChannels) get the result.
   template <class F>
   __device__ __forceinline__ void operator()(int64_t n, double& first, double& second, const F& f) {
     const int me = threadIdx.x;
