@@ -1,5 +1,5 @@
-// Layer and RMS normalisation, forward. Formulas: ops/layer_norm.h. Memory-bound: one read and one write, as a row stays
-// in registers (up to 4096 columns, 2048 of float64) or, if longer, in shared memory (up to 64 KiB).
+// Layer and RMS normalisation, forward. Formulas: ops/layer_norm.h. Memory-bound: one read and one write, as a row
+// stays in registers (up to 4096 columns, 2048 of float64) or, if longer, in shared memory (up to 64 KiB).
 #include "kernels/cuda/rows.cuh"
 #include "ops/layer_norm.h"
 
