@@ -39,7 +39,9 @@ def _default_device(device: Any) -> Any:
     return "cpu" if device is None else device
 
 
-def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+def _finish(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor:
+    if pin_memory and t.is_cpu and _core._cuda_device_count():  # without a device there is nothing to pin for
+        t = t._pin_memory()
     return t.requires_grad_(True) if requires_grad else t
 
 
@@ -88,10 +90,10 @@ def tensor(
         dtype = as_dtype(dtype)
     if isinstance(data, Tensor):
         t = data.detach().to(device=device, dtype=dtype or data.dtype)
-        return _finish(t.clone() if t is data or t._shares_storage(data) else t, requires_grad)
+        return _finish(t.clone() if t is data or t._shares_storage(data) else t, requires_grad, pin_memory)
     array = _to_array("tensor", data, dtype)
     t = _core.from_numpy(np.array(array, copy=True, order="C"))
-    return _finish(t if device is None else t.to(device), requires_grad)
+    return _finish(t if device is None else t.to(device), requires_grad, pin_memory)
 
 
 def as_dtype(dtype: Any) -> Any:
@@ -149,7 +151,7 @@ def empty(
     if out is not None:
         return out
     t = _core.empty(_size("empty", size), dtype=dtype or get_default_dtype(), device=_default_device(device))
-    return _finish(t if memory_format is None else t.contiguous(memory_format=memory_format), requires_grad)
+    return _finish(t if memory_format is None else t.contiguous(memory_format=memory_format), requires_grad, pin_memory)
 
 
 def zeros(
@@ -163,7 +165,7 @@ def zeros(
 ) -> Tensor:
     """A tensor of zeros."""
     t = _core.empty(_size("zeros", size), dtype=dtype or get_default_dtype(), device=_default_device(device)).zero_()
-    return _finish(_into("zeros", out, t), requires_grad)
+    return _finish(_into("zeros", out, t), requires_grad, pin_memory)
 
 
 def ones(
@@ -177,7 +179,7 @@ def ones(
 ) -> Tensor:
     """A tensor of ones."""
     t = _core.empty(_size("ones", size), dtype=dtype or get_default_dtype(), device=_default_device(device)).fill_(1)
-    return _finish(_into("ones", out, t), requires_grad)
+    return _finish(_into("ones", out, t), requires_grad, pin_memory)
 
 
 def _dtype_of(value: Any) -> Any:
@@ -202,7 +204,7 @@ def full(
     """A tensor of one value; its dtype is that of the value unless given."""
     shape = _size("full", (size,) if isinstance(size, (tuple, list)) else (size,))
     t = _core.empty(shape, dtype=dtype or _dtype_of(fill_value), device=_default_device(device)).fill_(fill_value)
-    return _finish(_into("full", out, t), requires_grad)
+    return _finish(_into("full", out, t), requires_grad, pin_memory)
 
 
 def empty_like(
@@ -217,7 +219,7 @@ def empty_like(
 ) -> Tensor:
     """A tensor of the input's shape (and dtype and device) with undefined values."""
     t = _core.empty(tuple(input.shape), dtype=dtype or input.dtype, device=input.device if device is None else device)
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, pin_memory)
 
 
 def zeros_like(
@@ -231,7 +233,7 @@ def zeros_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """Zeros of the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).zero_(), requires_grad)
+    return _finish(empty_like(input, dtype=dtype, device=device).zero_(), requires_grad, pin_memory)
 
 
 def ones_like(
@@ -245,7 +247,7 @@ def ones_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """Ones of the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).fill_(1), requires_grad)
+    return _finish(empty_like(input, dtype=dtype, device=device).fill_(1), requires_grad, pin_memory)
 
 
 def full_like(
@@ -260,7 +262,7 @@ def full_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """One value in the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).fill_(fill_value), requires_grad)
+    return _finish(empty_like(input, dtype=dtype, device=device).fill_(fill_value), requires_grad, pin_memory)
 
 
 def _number(x: Any) -> Any:
@@ -301,7 +303,7 @@ def arange(
     floating = any(isinstance(v, float) for v in (start, end, step))
     dtype = dtype or (get_default_dtype() if floating else _core.int64)
     t = tensor(np.arange(start, end, step), dtype=dtype, device=device)
-    return _finish(_into("arange", out, t), requires_grad)
+    return _finish(_into("arange", out, t), requires_grad, pin_memory)
 
 
 def linspace(

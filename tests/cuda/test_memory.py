@@ -157,6 +157,9 @@ def test_pinned_memory() -> None:
     assert x.pin_memory().data_ptr() == address, "the block is used again, as its copy is done"
     t = x.t().pin_memory()
     assert t.is_pinned() and t.tolist() == x.t().tolist()
+    assert (
+        sw.full((3,), 2.0, pin_memory=True).is_pinned() and not sw.ones(3, device="cuda", pin_memory=True).is_pinned()
+    )
     with pytest.raises(sw.DeviceError, match="pin_memory: expected a tensor on the CPU"):
         y.pin_memory()
 
