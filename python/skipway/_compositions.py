@@ -83,7 +83,8 @@ logaddexp = rounded_once(_core.logaddexp)
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Which elements are among the test elements."""
-    elements, tests = creation.as_tensor(elements), creation.as_tensor(test_elements)
+    device = next((t.device for t in (elements, test_elements) if isinstance(t, Tensor)), None)
+    elements, tests = creation.as_tensor(elements, device=device), creation.as_tensor(test_elements, device=device)
     found = (elements.unsqueeze(-1) == tests.reshape(-1)).any(-1)
     return ~found if invert else found
 
@@ -105,7 +106,7 @@ def isreal(input: Tensor) -> Tensor:
 
 def signbit(input: Tensor) -> Tensor:
     """Which elements are negative, -0.0 included."""
-    return creation.as_tensor(np.signbit(input.detach().float().numpy()))
+    return creation.as_tensor(np.signbit(input.detach().cpu().float().numpy()), device=input.device)
 
 
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
@@ -186,12 +187,12 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Rows and columns, (2, n), of the lower triangle of a row x col matrix."""
-    return creation.tensor(np.stack(np.tril_indices(row, offset, col)), dtype=dtype or _core.int64)
+    return creation.tensor(np.stack(np.tril_indices(row, offset, col)), dtype=dtype or _core.int64, device=device)
 
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Rows and columns, (2, n), of the upper triangle of a row x col matrix."""
-    return creation.tensor(np.stack(np.triu_indices(row, offset, col)), dtype=dtype or _core.int64)
+    return creation.tensor(np.stack(np.triu_indices(row, offset, col)), dtype=dtype or _core.int64, device=device)
 
 
 def unique_consecutive(
@@ -202,9 +203,9 @@ def unique_consecutive(
         raise ValueError("unique_consecutive: dim is not supported")
     flat = input.reshape(-1)
     if flat.numel() == 0:
-        keep = creation.zeros(0, dtype=_core.bool)
+        keep = creation.zeros(0, dtype=_core.bool, device=flat.device)
     else:
-        keep = _core.cat([creation.ones(1, dtype=_core.bool), flat[1:] != flat[:-1]])
+        keep = _core.cat([creation.ones(1, dtype=_core.bool, device=flat.device), flat[1:] != flat[:-1]])
     result = [flat[keep]]
     inverse = keep.long().cumsum(0) - 1
     if return_inverse:
@@ -262,9 +263,9 @@ def corrcoef(input: Tensor) -> Tensor:
 
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """Counts of elements in `bins` equal intervals from min to max (0, 0: of the data)."""
-    values = input.detach().numpy()
+    values = input.detach().cpu().numpy()
     between = (float(values.min()), float(values.max())) if min == 0 and max == 0 else (min, max)
-    return creation.tensor(np.histogram(values, bins, between)[0], dtype=input.dtype)
+    return creation.tensor(np.histogram(values, bins, between)[0], dtype=input.dtype, device=input.device)
 
 
 def bucketize(input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""Functions of several steps, for bfloat16."""
+"""Functions of several steps, for bfloat16 and float16."""
 
 from __future__ import annotations
 
@@ -22,23 +22,31 @@ def _floating(tree: Any) -> Iterator[Tensor]:
             yield from _floating(item)
 
 
-def _cast(tree: Any, old: Any, new: Any) -> Any:
+_HALF = (_core.bfloat16, _core.float16)
+
+
+def _widened(tree: Any) -> Any:
     if isinstance(tree, Tensor):
-        return tree._to(new) if tree.dtype is old else tree
-    return type(tree)(_cast(item, old, new) for item in tree) if isinstance(tree, (list, tuple)) else tree
+        return tree._to(_core.float32) if tree.dtype in _HALF else tree
+    return type(tree)(map(_widened, tree)) if isinstance(tree, (list, tuple)) else tree
+
+
+def _narrowed(tree: Any, dtype: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree._to(dtype) if tree.dtype is _core.float32 else tree
+    return type(tree)(_narrowed(item, dtype) for item in tree) if isinstance(tree, (list, tuple)) else tree
 
 
 def rounded_once(op: Callable[P, R]) -> Callable[P, R]:
-    """The function, computed in float32 where tensors are bfloat16; results are bfloat16 where all of them are."""
+    """The function, computed in float32 for bfloat16 and float16; rounded where all tensors are of one of them."""
 
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        dtypes = [t.dtype for t in _floating([*args, *kwargs.values()])]
-        if _core.bfloat16 not in dtypes:
+        dtypes = {t.dtype for t in _floating([*args, *kwargs.values()])}
+        if not dtypes.intersection(_HALF):
             return op(*args, **kwargs)
-        wide: Any = (_cast(a, _core.bfloat16, _core.float32) for a in args)
-        named: Any = {k: _cast(v, _core.bfloat16, _core.float32) for k, v in kwargs.items()}
+        wide: Any = map(_widened, args)
+        named: Any = {k: _widened(v) for k, v in kwargs.items()}
         result: Any = op(*wide, **named)
-        only = all(d is _core.bfloat16 for d in dtypes)
-        return _cast(result, _core.float32, _core.bfloat16) if only else result
+        return _narrowed(result, dtypes.pop()) if len(dtypes) == 1 else result
 
     return functools.update_wrapper(wrapper, op)

@@ -225,3 +225,21 @@ def test_several_devices() -> None:
     with pytest.raises(sw.DeviceError, match=r"cuda:0.*cuda:1"):
         x + y
     sw.cuda.synchronize(1)
+
+
+def test_functions_of_several_steps_stay_on_the_device() -> None:
+    x = sw.tensor([[3.0, 1.0, 3.0], [-0.0, 2.0, 1.0]], device="cuda")
+    results = [
+        sw.isin(x, [1.0, 2.0]), sw.signbit(x), sw.tril_indices(3, 3, device="cuda"), sw.histc(x, 3),
+        sw.unique_consecutive(x), sw.quantile(x, 0.5), sw.linalg.svd(x)[1], sw.linalg.norm(x, 1), sw.unique(x),
+        sw.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True), sw.nn.init.orthogonal_(x.clone()),
+        sw.nn.init.sparse_(x.clone(), 0.5), sw.nn.functional.one_hot(sw.tensor([0, 2], device="cuda")),
+    ]  # fmt: skip
+    for y in results:
+        assert y.device == x.device
+    twins = [
+        sw.isin(x.cpu(), [1.0, 2.0]), sw.signbit(x.cpu()), sw.tril_indices(3, 3), sw.histc(x.cpu(), 3),
+        sw.unique_consecutive(x.cpu()), sw.quantile(x.cpu(), 0.5), sw.linalg.svd(x.cpu())[1],
+    ]  # fmt: skip
+    for y, z in zip(results, twins, strict=False):
+        np.testing.assert_allclose(y.cpu().numpy(), z.numpy(), rtol=1e-6)

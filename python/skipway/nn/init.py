@@ -226,7 +226,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     rows, columns = tensor.shape
     zeros = math.ceil(sparsity * rows)
     normal_(tensor, 0.0, std, generator)
-    values = tensor.detach().numpy().copy()
+    values = tensor.detach().cpu().numpy().copy()
     for column in range(columns):
         values[_core.randperm(rows, generator=generator).numpy()[:zeros], column] = 0
     return _copy_array(tensor, values)

@@ -192,7 +192,7 @@ def _cast_state(param: Tensor, value: Any, key: str = "") -> Any:
             return int(value)
         dtype = value.dtype
         if value.is_floating_point():
-            dtype = _core.float32 if param.dtype == _core.bfloat16 else param.dtype
+            dtype = _core.float32 if param.dtype in (_core.bfloat16, _core.float16) else param.dtype
         return value.detach().to(device=param.device, dtype=dtype).clone()
     if isinstance(value, dict):
         return {k: _cast_state(param, v, k) for k, v in value.items()}
@@ -213,7 +213,7 @@ def states_like(params: list[Tensor], states: list[dict[str, Any]], name: str, v
     for p, state in zip(params, states, strict=False):
         t = state.get(name)
         if t is None:
-            dtype = _core.float32 if p.dtype == _core.bfloat16 else p.dtype
+            dtype = _core.float32 if p.dtype in (_core.bfloat16, _core.float16) else p.dtype
             t = _core.empty(tuple(p.shape), dtype=dtype, device=p.device).fill_(value)
             state[name] = t
         result.append(t)

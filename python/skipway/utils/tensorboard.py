@@ -13,7 +13,7 @@ from .._core import Tensor
 
 
 def _array(values: Any) -> np.ndarray:
-    return values.detach().float().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return values.detach().cpu().float().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 class SummaryWriter:

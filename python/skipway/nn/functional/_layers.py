@@ -175,7 +175,7 @@ def embedding(
     if max_norm is not None:
         with no_grad():
             norms = weight.norm(norm_type, 1, keepdim=True)
-            used = creation.zeros(weight.shape[0], dtype=_core.bool)
+            used = creation.zeros(weight.shape[0], dtype=_core.bool, device=weight.device)
             used[input.flatten()] = True
             scale = (max_norm / (norms + 1e-7)).clamp(max=1.0)
             weight.copy_(_core.where(used.unsqueeze(1) & (norms > max_norm), weight * scale, weight))
@@ -216,7 +216,8 @@ def scaled_dot_product_attention(
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = _core.matmul(query, key.transpose(-2, -1)) * factor
     if is_causal:
-        attn_mask = creation.ones((query.shape[-2], key.shape[-2]), dtype=_core.bool).tril()
+        shape = query.shape[-2], key.shape[-2]
+        attn_mask = creation.ones(shape, dtype=_core.bool, device=query.device).tril()
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == _core.bool else scores + attn_mask
     return _core.matmul(dropout(_core.softmax(scores, -1), dropout_p, dropout_p > 0), value)

@@ -119,7 +119,7 @@ def spectral_norm(
     module.register_parameter(name + "_orig", weight)
     object.__setattr__(module, name, weight.detach())
     for suffix, size in (("_u", rows), ("_v", columns)):
-        start = creation.randn(size, dtype=weight.dtype)
+        start = creation.randn(size, dtype=weight.dtype, device=weight.device)
         module.register_buffer(name + suffix, normalize(start, dim=0, eps=eps))
     module.register_forward_pre_hook(hook)
     return module
