@@ -14,7 +14,9 @@ inline constexpr struct {
     {" mul multiply ", "input * other."},
     {" div divide ", "input / other; rounding_mode None (true division), \"trunc\" or \"floor\"."},
     {" true_divide ", "input / other, always in a floating dtype."},
-    {" floor_divide ", "floor(input / other). RuntimeError where an integer is divided by 0."},
+    {" floor_divide ",
+     "floor(input / other). RuntimeError where an integer is divided by 0 (found on a GPU: at the next "
+     "wait for it)."},
     {" remainder ", "input - other * floor(input / other): the sign is other's."},
     {" fmod ", "input - other * trunc(input / other): the sign is input's."},
     {" pow ", "input ** exponent."},
