@@ -120,6 +120,18 @@ size_t lay_out(SoftmaxTask& task, int64_t outer, int64_t n, int64_t inner, int a
   return smem > 0 ? smem : sizeof(Pack<T, N>);
 }
 
+template <class T>
+void backward(const SoftmaxGradArgs& a, const Stream& stream) {
+  SoftmaxTask task{Lines(), a.log, false, a.sign, nullptr, a.y, a.dy, a.dx.data, a.dx.mode};
+  if (a.inner == 1 && packs_at<T>(a.y, a.n) && packs_at<T>(a.dy, a.n) && packs_at<T>(a.dx.data, a.n)) {
+    const size_t smem = lay_out<T, kPack<T>>(task, a.outer, a.n, 1, 2);
+    rt::launch(softmax_grad_lines<T, kPack<T>>, task.lines.at(stream, smem), task);
+  } else {
+    const size_t smem = lay_out<T, 1>(task, a.outer, a.n, a.inner, 2);
+    rt::launch(softmax_grad_lines<T, 1>, task.lines.at(stream, smem), task);
+  }
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(softmax_forward, a, stream) {
@@ -136,18 +148,15 @@ SW_CUDA_KERNEL(softmax_forward, a, stream) {
   });
 }
 
+// Not for 16 bits: gradients need more digits of y than those hold, so the op computes in float32 where it records.
 SW_CUDA_KERNEL(softmax_backward, a, stream) {
   if (a.dx.mode == GradMode::Skip || a.outer * a.n * a.inner == 0) return;
-  SoftmaxTask task{Lines(), a.log, false, a.sign, nullptr, a.y, a.dy, a.dx.data, a.dx.mode};
-  dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
-    if (a.inner == 1 && packs_at<T>(a.y, a.n) && packs_at<T>(a.dy, a.n) && packs_at<T>(a.dx.data, a.n)) {
-      const size_t smem = lay_out<T, kPack<T>>(task, a.outer, a.n, 1, 2);
-      rt::launch(softmax_grad_lines<T, kPack<T>>, task.lines.at(stream, smem), task);
-    } else {
-      const size_t smem = lay_out<T, 1>(task, a.outer, a.n, a.inner, 2);
-      rt::launch(softmax_grad_lines<T, 1>, task.lines.at(stream, smem), task);
-    }
-  });
+  if (is_half(a.dtype)) throw TypeError("softmax: no gradient kernel for 16-bit dtypes");
+  if (a.dtype == DType::Float64) {
+    backward<double>(a, stream);
+  } else {
+    backward<float>(a, stream);
+  }
 }
 
 }  // namespace skipway::cuda
