@@ -22,6 +22,7 @@ class Spec(NamedTuple):
     grad: bool = True
     float32: bool = False  # whatever the dtype that is timed
     positive: bool = False
+    plain: bool = False  # row-major even if it has four dimensions
 
 
 class Problem(NamedTuple):
@@ -228,7 +229,7 @@ def optimizer(name: str, arrays: int, **options: Any) -> Callable[[int, int, boo
             fused = {"fused": True} if lib.__name__ == "torch" else {}  # ours always is
             return getattr(lib.optim, name)(list(parameters), lr=1e-3, **options, **fused).step
 
-        return Problem([Spec(s) for s in shapes], run, arrays * count * item, compare=False, step=True)
+        return Problem([Spec(s, plain=True) for s in shapes], run, arrays * count * item, compare=False, step=True)
 
     return make
 
