@@ -106,7 +106,8 @@ void check_channel_vector(const char* op, const char* arg, const Tensor& t, cons
   const bool mixed = is_half(input.dtype()) && t.dtype() == DType::Float32;
   SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of dtype ", input.dtype(),
                 is_half(input.dtype()) ? " or float32" : "", ", as input has, got ", t.dtype());
-  SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",
+  SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on the device of input ",
+              input.dtype(), " ", input.shape(), " on ", input.device(), ", got ", t.dtype(), " ", t.shape(), " on ",
               t.device());
 }
 

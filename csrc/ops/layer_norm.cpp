@@ -12,7 +12,8 @@ void check_affine(const char* op, const char* arg, const Tensor& t, const Shape&
   const bool mixed = is_half(input.dtype()) && t.dtype() == DType::Float32;
   SW_CHECK_TYPE(t.dtype() == input.dtype() || mixed, op, ": expected ", arg, " of input's dtype ", input.dtype(),
                 ", got ", t.dtype());
-  SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on ", input.device(), ", got ",
+  SW_CHECK_AS(DeviceError, t.device() == input.device(), op, ": expected ", arg, " on the device of input ",
+              input.dtype(), " ", input.shape(), " on ", input.device(), ", got ", t.dtype(), " ", t.shape(), " on ",
               t.device());
 }
 

@@ -219,8 +219,9 @@ Tensor max_unpool(const char* op, int dims, const Tensor& x, const Tensor& indic
     shape.push_back(size[d]);
   }
   const Tensor in = contiguous(x.alias()), flat = contiguous(indices);
-  SW_CHECK_AS(DeviceError, indices.device() == x.device(), op, ": expected indices on the input's device ", x.device(),
-              ", got ", indices.device());
+  SW_CHECK_AS(DeviceError, indices.device() == x.device(), op, ": expected indices on the device of input ", x.dtype(),
+              " ", x.shape(), " on ", x.device(), ", got ", indices.dtype(), " ", indices.shape(), " on ",
+              indices.device());
   for (int64_t i = 0; flat.device().is_cpu() && i < flat.numel(); ++i) {  // on CUDA the kernel looks
     const int64_t index = flat.data_as<int64_t>()[i];
     SW_CHECK_INDEX(index >= 0 && index < a.large, op, ": index ", index, " is outside an output of ", size);

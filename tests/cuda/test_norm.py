@@ -264,3 +264,12 @@ def test_local_response_norm_of_large_values(device: str) -> None:
     y = F.local_response_norm(tensor(x, "float32", device), 3, alpha=3.0, beta=0.75, k=1.0)
     terms = np.array([2, 3, 3, 2])[None, :, None]
     np.testing.assert_allclose(numpy(y), x * (1 + terms * x * x) ** -0.75, rtol=1e-5)
+
+
+def test_parameters_on_another_device_are_named(device: str) -> None:
+    x, w = sw.zeros(2, 3).to(device), sw.zeros(3)
+    message = r"expected weight on the device of input float32 \(2, 3\) on cuda:0, got float32 \(3,\) on cpu"
+    with pytest.raises(sw.DeviceError, match="batch_norm: " + message):
+        F.batch_norm(x, None, None, w, None, True)
+    with pytest.raises(sw.DeviceError, match="layer_norm: " + message):
+        F.layer_norm(x, (3,), w)

@@ -141,6 +141,12 @@ def test_max_unpool_reports_an_index_outside(device: str, index: int) -> None:
     sw.cuda.synchronize()  # the fault has been reported
 
 
+def test_indices_on_another_device_are_named(device: str) -> None:
+    message = r"max_unpool2d: expected indices on the device of input float32 \(1, 1, 1\) on cuda:0, got int64"
+    with pytest.raises(sw.DeviceError, match=message):
+        F.max_unpool2d(sw.ones(1, 1, 1).to(device), sw.zeros(1, 1, 1, dtype=sw.int64), 2)
+
+
 RESIZE = {
     "nearest": {"size": (7, 9), "mode": "nearest"},
     "nearest-exact": {"scale_factor": (0.6, 1.7), "mode": "nearest-exact"},
