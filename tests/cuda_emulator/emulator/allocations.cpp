@@ -13,7 +13,7 @@ namespace emulator {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kReturnAfter = size_t(1) << 20;  // so many bytes later, freed addresses are used again
+constexpr size_t kReturnAfter = size_t(8) << 20;  // so many bytes later, freed addresses are used again
 constexpr size_t kGiveBack = size_t(1) << 20;     // freed memory of this size goes back to the system
 
 struct Allocation {
@@ -97,7 +97,7 @@ void* allocate(Region region, size_t bytes) {
   const size_t charged = round_up(std::max<size_t>(bytes, 1), 512), need = round_up(charged, kPage) + kPage;
   if (charged < bytes || need > heap.bytes) return nullptr;
   if (region != Region::Pinned && heap.used + charged > settings.memory_limit) return nullptr;
-  // Not all of the region is used in turn: what is mapped once costs time whenever access rights change.
+  // Not all of the region is used in turn: what was touched once stays in memory.
   if (!heap.cursor || heap.cursor > heap.start + 2 * heap.used + kReturnAfter) heap.cursor = heap.start;
   size_t at = find_gap(heap, heap.cursor, need);
   if (!at) at = find_gap(heap, heap.start, need);

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
@@ -10,6 +11,10 @@
 #include "cuda_emulator/emulator/happens_before.h"
 #include "cuda_emulator/emulator/report.h"
 #include "cuda_emulator/emulator/symbols.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 namespace emulator {
 
@@ -30,7 +35,24 @@ T* reserve(size_t count) {
   return static_cast<T*>(p);
 }
 
-void protect_devices(int protection) { mprotect(space + kDeviceStart, kDevices * kDeviceBytes, protection); }
+// Host code must not touch device memory, but kernels and the emulator must. Taking the access rights from each page
+// and giving them back would cost more than most launches. Moving the whole mapping to another address and back moves a
+// few entries of the page tables only, as both addresses are multiples of 1 GiB. (Linux before 5.7 cannot.)
+char* hidden = nullptr;
+constexpr size_t kAllDevices = kDevices * kDeviceBytes;
+
+bool move_devices(char* from, char* to) {
+  return hidden && mremap(from, kAllDevices, kAllDevices, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+}
+void show_devices() {
+  if (!move_devices(hidden, space + kDeviceStart)) mprotect(space + kDeviceStart, kAllDevices, PROT_READ | PROT_WRITE);
+}
+void hide_devices() {
+  if (!move_devices(space + kDeviceStart, hidden)) hidden = nullptr;
+  mprotect(space + kDeviceStart, kAllDevices, PROT_NONE);
+}
+
+char* align_to_gib(char* p) { return p + (kGiB - reinterpret_cast<uintptr_t>(p) % kGiB) % kGiB; }
 
 std::string other_thread(uint32_t epoch) {
   const Epoch e = epoch_at(epoch);
@@ -193,8 +215,9 @@ void open_space() {
   if (space) return;
   shadow = {reserve<uint8_t>(kSpaceBytes), reserve<uint32_t>(kSpaceBytes), reserve<uint32_t>(kSpaceBytes),
             reserve<uint32_t>(kSpaceBytes)};
-  space = reserve<char>(kSpaceBytes);
-  protect_devices(PROT_NONE);
+  hidden = align_to_gib(reserve<char>(kAllDevices + kGiB));
+  space = align_to_gib(reserve<char>(kSpaceBytes + kGiB));
+  hide_devices();
   watch_host_accesses();
 }
 
@@ -239,7 +262,7 @@ void check_access(Thread& self, const void* p, size_t bytes, Access access, cons
 }
 
 void make_addressable(size_t offset, size_t bytes) {
-  // Pages that nobody uses stay out of memory: each one costs time whenever access rights change.
+  // Large blocks of an allocator are not filled: what nobody uses of them stays out of memory.
   if (bytes < kLargeBytes) std::memset(space + offset, 0xff, bytes);
   std::memset(shadow.state + offset, kAddressable | (is_pinned(offset) ? kInitialised : 0), bytes);
 }
@@ -258,10 +281,10 @@ void forget_races() {
 DeviceMemoryOpen::DeviceMemoryOpen() {
   one_at_a_time.lock();
   open_space();
-  if (open_count++ == 0) protect_devices(PROT_READ | PROT_WRITE);
+  if (open_count++ == 0) show_devices();
 }
 DeviceMemoryOpen::~DeviceMemoryOpen() {
-  if (--open_count == 0) protect_devices(PROT_NONE);
+  if (--open_count == 0) hide_devices();
   one_at_a_time.unlock();
 }
 
