@@ -1,8 +1,13 @@
-"""The emulator's own functions, through ctypes."""
+"""The emulator's own functions, through ctypes. As a program: the kernels that no test has launched.
+
+SKIPWAY_EMULATOR_LAUNCHED=/tmp/launched pytest --device cuda
+python tests/cuda_emulator/control.py build/cuda_emulator/checked/_cuda_emulated.so /tmp/launched
+"""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from pathlib import Path
 
 
@@ -73,3 +78,14 @@ class Emulator:
 
     def reset_counters(self) -> None:
         self.library.emulator_reset_counters()
+
+
+def never_launched(library: Path | str, *lists: Path | str) -> list[str]:
+    """Kernels of the library that no process has launched which wrote its list to one of these files, the file that
+    SKIPWAY_EMULATOR_LAUNCHED named for it."""
+    launched = {line for file in lists for line in Path(file).read_text().splitlines()}
+    return [kernel for kernel in Emulator(library).kernels() if kernel not in launched]
+
+
+if __name__ == "__main__":
+    print("\n".join(never_launched(*sys.argv[1:])))

@@ -1,6 +1,7 @@
 """Bugs in the project's own kernels, to prove that the emulator finds them."""
 
 from . import blocks as blocks
+from . import lines as lines
 from . import moving as moving
 from .bug import BUGS as BUGS
 from .bug import WRONG_NUMBERS as WRONG_NUMBERS

@@ -98,8 +98,8 @@ bug(
     call="grad_norm_of_one",
     kernel="sum_powers",
     report="use of freed memory",
-    find="  rt::launch(sum_powers,",
-    replacement="  tensors.~Workspace();\n  rt::launch(sum_powers,",
+    find="DeviceList{tensors.as<StepTensor>(), a.list.count,",
+    replacement="DeviceList{[&] { return Workspace(stream, 512).as<StepTensor>(); }(), a.list.count,",
 )
 bug(
     "table_that_was_never_copied",
@@ -209,5 +209,5 @@ bug(
     find="{grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,\n"
     "               partial.as<math_type<T>>(),",
     replacement="{grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,\n"
-    "               (partial.~Workspace(), partial.as<math_type<T>>()),",
+    "               [&] { return Workspace(stream, size_t(n) * 4).as<math_type<T>>(); }(),",
 )

@@ -168,6 +168,79 @@ def scatter_add() -> list[sw.Tensor]:
     return [floats(50).index_add(0, integers([3, 40, 3, 3]), floats(4, seed=1))]
 
 
+@call
+def relu() -> list[sw.Tensor]:
+    return [F.relu(floats(3003))]
+
+
+@call
+def relu_misaligned() -> list[sw.Tensor]:
+    return [F.relu(floats(258)[1:])]
+
+
+@call
+def dropout_channels_last() -> list[sw.Tensor]:
+    sw.manual_seed(1)
+    x = floats(2, 5, 7, 3).contiguous(memory_format=sw.channels_last)
+    return [F.dropout(x, 0.4)]
+
+
+@call
+def dropout_rows() -> list[sw.Tensor]:
+    sw.manual_seed(1)
+    return [F.dropout2d(floats(2, 5, 3, 3), 0.4)]
+
+
+@call
+def running_sum() -> list[sw.Tensor]:
+    return [floats(3, 70).cumsum(1)]
+
+
+@call
+def running_sum_in_chunks() -> list[sw.Tensor]:
+    return [floats(2100).cumsum(0)]
+
+
+@call
+def running_product_grad() -> list[sw.Tensor]:
+    x = floats(2, 50).requires_grad_()
+    x.cumprod(1).backward(floats(2, 50, seed=1))
+    return [x.grad]
+
+
+@call
+def softmax_of_columns() -> list[sw.Tensor]:
+    return [F.softmax(floats(300, 5), 0)]
+
+
+@call
+def softmax_grad() -> list[sw.Tensor]:
+    x = floats(9, 36).requires_grad_()
+    F.softmax(x, 1).backward(floats(9, 36, seed=1))
+    return [x.grad]
+
+
+@call
+def cross_entropy() -> list[sw.Tensor]:
+    """More rows than one block has, and not a multiple of them."""
+    return [F.cross_entropy(floats(301, 10), integers([i % 10 for i in range(301)]))]
+
+
+@call
+def cross_entropy_beyond() -> list[sw.Tensor]:
+    x = floats(3, 10)
+    try:
+        F.cross_entropy(x, integers([1, 2000, 3])).cpu()
+    except IndexError:
+        return [x]
+    raise AssertionError("a target out of range was not reported")
+
+
+@call
+def sorted_lines() -> list[sw.Tensor]:
+    return list(floats(3, 37).sort(1))
+
+
 def run(name: str) -> dict[str, str]:
     try:
         digest = hashlib.sha256()

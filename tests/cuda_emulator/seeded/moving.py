@@ -228,3 +228,54 @@ bug(
     find="for (int64_t b = lane * 16; b < bytes; b += kWarp * 16)",
     replacement="for (int64_t b = lane * 8 / 16 * 16; b < bytes; b += kWarp * 16)",
 )
+bug(
+    "equal_positions_all_write",
+    source="index",
+    call="scatter",
+    kernel="put_elements",
+    report="global memory race (write after write)",
+    find="    if (a.order && p.position + 1 < a.count && a.offsets[a.order[p.position + 1]] == offset) continue;\n",
+    replacement="",
+)
+bug(
+    "equal_positions_all_add",
+    source="index",
+    call="scatter_add",
+    kernel="add_elements",
+    report="global memory race",
+    find="    if (a.order && p.position > 0 && a.offsets[a.order[p.position - 1]] == offset) continue;\n",
+    replacement="",
+)
+
+# ---- runs of elements with a short end (activation)
+
+bug(
+    "whole_pack_at_the_end",
+    source="activation",
+    file="elementwise.cuh",
+    call="relu",
+    kernel="activation_packs",
+    report="global memory write out of bounds",
+    find="      if (k < count) p[k] = T(values[k]);\n",
+    replacement="      p[k] = T(values[k]);\n",
+)
+bug(
+    "walk_that_is_not_aligned",
+    source="activation",
+    file="elementwise.cuh",
+    call="relu_misaligned",
+    kernel="activation_packs",
+    report="misaligned access",
+    find="  if (reinterpret_cast<uintptr_t>(w.data) % uintptr_t(size_of(d) * n) != 0) return false;\n",
+    replacement="",
+)
+bug(
+    "stride_of_a_thread_less",
+    source="activation",
+    file="elementwise.cuh",
+    call="relu",
+    kernel="activation_packs",
+    report="global memory race (write after write)",
+    find="stride = int64_t(gridDim.x) * blockDim.x;",
+    replacement="stride = int64_t(gridDim.x) * blockDim.x / 2;",
+)
