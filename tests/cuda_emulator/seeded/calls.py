@@ -241,6 +241,37 @@ def sorted_lines() -> list[sw.Tensor]:
     return list(floats(3, 37).sort(1))
 
 
+@call
+def batch_norm() -> list[sw.Tensor]:
+    return [F.batch_norm(floats(2, 5, 9, 9), None, None, training=True)]
+
+
+@call
+def group_norm() -> list[sw.Tensor]:
+    return [F.group_norm(floats(2, 12, 5, 5), 3)]
+
+
+@call
+def rms_norm() -> list[sw.Tensor]:
+    """Rows of several warps, more of them than the blocks take at once."""
+    return [F.rms_norm(floats(140, 600), (600,))]
+
+
+@call
+def layer_norm_of_a_long_row() -> list[sw.Tensor]:
+    return [F.layer_norm(floats(1, 4100), (4100,))]
+
+
+@call
+def max_pool() -> list[sw.Tensor]:
+    return [F.max_pool2d(floats(1, 3, 6, 6), 2)]
+
+
+@call
+def global_average() -> list[sw.Tensor]:
+    return [F.adaptive_avg_pool2d(floats(1, 5, 9, 9), 1)]
+
+
 def run(name: str) -> dict[str, str]:
     try:
         digest = hashlib.sha256()
