@@ -279,7 +279,8 @@ def test_errors(case: OpCase, device: str) -> None:
         message = bad.message
         if "found by a kernel on" in str(caught.value):  # which knows the value, but not the op
             found = re.search(r"-?\d+ is out of range", message)
-            message = found[0] if found else message
+            target = re.search(r"expected target classes .* got (-?\d+)", message)
+            message = found[0] if found else f"target {target[1]} is out of range" if target else message
         assert message in str(caught.value), f"{message!r} is not in {str(caught.value)!r}"
 
 
