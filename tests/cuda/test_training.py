@@ -81,7 +81,7 @@ def test_training_equals_the_cpus(build: Callable[[], nn.Module], size: int, opt
     np.testing.assert_allclose(got, expected, rtol=1e-4)
     for (name, p), q, before in zip(here.named_parameters(), there.parameters(), start, strict=True):
         assert q.is_cuda and q.grad is not None and q.grad.is_cuda
-        np.testing.assert_allclose(q.cpu().numpy(), p.detach().numpy(), rtol=2e-3, atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(q.detach().cpu().numpy(), p.detach().numpy(), rtol=2e-3, atol=2e-4, err_msg=name)
         assert not np.array_equal(p.detach().numpy(), before.numpy()), f"{name} was not trained"
     for (name, a), b in zip(here.named_buffers(), there.buffers(), strict=True):
         np.testing.assert_allclose(b.cpu().numpy(), a.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
@@ -97,7 +97,7 @@ def test_two_runs_are_the_same_bits() -> None:
     for _ in range(2):
         twin = copy.deepcopy(net)
         losses = train(twin, batches(9, 2), "cuda", OPTIMIZERS["sgd"])
-        runs.append((losses, [p.cpu().numpy().tobytes() for p in twin.parameters()]))
+        runs.append((losses, [p.detach().cpu().numpy().tobytes() for p in twin.parameters()]))
     assert runs[0] == runs[1]
 
 
@@ -118,7 +118,7 @@ def test_dropout_masks_are_the_cpus(drop: Callable[[Any], Any], dtype: str) -> N
     results, gradients = [], []
     for device in ("cpu", "cuda"):
         sw.manual_seed(7)
-        leaf = x.to(device).requires_grad_()
+        leaf = x.detach().clone().to(device).requires_grad_()
         y = drop(leaf)
         y.sum().backward()
         results.append(y.detach().cpu().float().numpy())
