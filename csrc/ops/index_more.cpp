@@ -162,7 +162,7 @@ Tensor triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal);
 // The same by a mask of one matrix, made on the CPU.
 Tensor masked_triangle(const char* op, bool lower, const Tensor& x, int64_t diagonal) {
   const Tensor ones = full({x.size(-2), x.size(-1)}, 1, DType::Bool);
-  return where(to(triangle(op, lower, ones, diagonal), x.device()), x, number(0, DType::Int64));
+  return where(to(triangle(op, lower, ones, diagonal), x.device()), x, zeros({}, x.dtype(), x.device()));
 }
 
 // Keeps x[..., i, j] where j - i <= diagonal (lower) or >= diagonal.
