@@ -166,8 +166,9 @@ __device__ __forceinline__ bool aligned(const StepTensor& t) {
   return yes;
 }
 
+// Bounded by memory. Two blocks of 256 threads fit: with more, the steps of three states would spill registers.
 template <class Step>
-__global__ void __launch_bounds__(kThreads) step_tensors(DeviceList list, Step step) {
+__global__ void __launch_bounds__(kThreads, 2) step_tensors(DeviceList list, Step step) {
   for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
     const StepTensor t = tensor_of(list, chunk);
     const int64_t begin = (chunk - t.first_chunk) * kStepChunk;

@@ -36,7 +36,7 @@ __device__ __forceinline__ void store_grad(T* to, GradMode mode, const math_type
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 6)
     residual_add_grad(int64_t n, FusedAct act, math_type<T> scale, const T* dy, const T* y, T* dx, GradMode dx_mode,
                       T* dbranch, GradMode dbranch_mode) {
   using A = math_type<T>;
