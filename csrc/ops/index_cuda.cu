@@ -107,23 +107,10 @@ __global__ void __launch_bounds__(kThreads) put_elements(MoveArgs a, int64_t n) 
   }
 }
 
-template <class T>
-struct sum_of {
-  using type = T;
-};
-template <>
-struct sum_of<bfloat16> {
-  using type = float;
-};
-template <>
-struct sum_of<float16> {
-  using type = float;
-};
-
 // The same, where all are added in the order in which they come.
 template <class T>
 __global__ void __launch_bounds__(kThreads) add_elements(MoveArgs a, int64_t n) {
-  using A = typename sum_of<T>::type;
+  using A = math_type<T>;
   const int64_t stride = int64_t(gridDim.x) * blockDim.x;
   const T* values = static_cast<const T*>(a.values);
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {

@@ -1,5 +1,7 @@
 // Matrix products: cuBLASLt for float32, bfloat16 and float16, where it takes the strides; the tiles of tile.cuh for
 // float64, integers and the rest. Bound by arithmetic: 2 m n k operations.
+#include <type_traits>
+
 #include "kernels/cuda/tile.cuh"
 #include "ops/matmul.h"
 #include "ops/matmul_cublas.cuh"
@@ -9,27 +11,7 @@ namespace {
 
 // What elements are multiplied and summed in; integers modulo 2^64, of which a store keeps the low bits.
 template <class T>
-struct product_of {
-  using type = uint64_t;
-};
-template <>
-struct product_of<float> {
-  using type = float;
-};
-template <>
-struct product_of<double> {
-  using type = double;
-};
-template <>
-struct product_of<bfloat16> {
-  using type = float;
-};
-template <>
-struct product_of<float16> {
-  using type = float;
-};
-template <class T>
-using product_type = typename product_of<T>::type;
+using product_type = std::conditional_t<std::is_integral_v<T>, uint64_t, math_type<T>>;
 
 template <class T, bool kContiguousK>
 struct MatrixOperand {
