@@ -237,3 +237,14 @@ def test_subclass_without_init():
 
     with pytest.raises(TypeError, match="super"):
         _ = Broken().shape
+
+
+def test_like_functions_keep_channels_last_memory() -> None:
+    plain = sw.zeros(2, 3, 4, 5)
+    last = plain.contiguous(memory_format=sw.channels_last)
+    for make in (sw.empty_like, sw.zeros_like, sw.ones_like, lambda t, **kw: sw.full_like(t, 2.0, **kw)):
+        assert make(last).stride() == last.stride()
+        assert make(plain).stride() == plain.stride()
+        assert make(last[:, :, 1:]).is_contiguous()  # not dense
+        assert make(last, memory_format=sw.contiguous_format).stride() == plain.stride()
+        assert make(last, dtype=sw.float64).dtype == sw.float64

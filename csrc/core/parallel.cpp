@@ -28,7 +28,11 @@ namespace skipway {
 namespace {
 
 constexpr int kMaxThreads = 256;
-constexpr int kSpins = 2000;  // about 50 us: longer than the gap between two kernels, shorter than anyone notices
+// A worker with nothing to do first spins, then yields to whoever wants its core, then sleeps: a sleeping core of a
+// virtual machine takes up to a millisecond to wake, which is longer than most kernels run. An idle process uses no CPU
+// kAwake after its last kernel.
+constexpr int kSpins = 2000;  // about 50 us: longer than the gap between most kernels
+constexpr auto kAwake = std::chrono::milliseconds(2);
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 std::atomic<void (*)()> interrupt_poll{nullptr};
@@ -116,10 +120,19 @@ class Pool {
     if (sleeping_ > 0) epoch_.notify_all();
   }
 
+  void stay_awake(uint64_t seen) {
+    const auto end = std::chrono::steady_clock::now() + kAwake;
+    while (epoch_ == seen && std::chrono::steady_clock::now() < end) {
+      sched_yield();
+      for (int i = 0; i < 20 && epoch_ == seen; ++i) SW_PAUSE();
+    }
+  }
+
   void worker(uint64_t seen) {
     inside_job = true;
     while (true) {
       for (int i = 0; i < kSpins && epoch_ == seen; ++i) SW_PAUSE();
+      if (epoch_ == seen) stay_awake(seen);
       if (epoch_ == seen) {
         ++sleeping_;
         epoch_.wait(seen);

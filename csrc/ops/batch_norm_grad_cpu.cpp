@@ -12,7 +12,7 @@ namespace {
 
 template <class S>
 struct Columns {  // per-column constants, padded to whole vectors
-  S *mean, *rstd, *scale, *shift, *b, *c;
+  S *mean, *scale, *shift, *b, *c;
 };
 
 template <class T>
@@ -30,16 +30,17 @@ SW_INLINE V masked(V dy, V x, V y, const Columns<accumulate_type<T>>& k, int64_t
 }
 
 // s1[c] += sum over rows of dz, s2[c] += sum of dz * (x - mean); stores dz where a mode asks for it. U vectors of
-// columns.
+// columns: as many as registers hold sums for, since short strips of long rows keep caches from reading ahead.
+constexpr int kPanel = kVecBytes == 64 ? 8 : 4;
+
 template <class T, FusedAct A, bool kFromX, GradMode kDz, int U>
 SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const Columns<accumulate_type<T>>& k,
                                int64_t c, int64_t lanes, double* s1, double* s2) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
-  V mean[U], a[U] = {}, b[U] = {};
-  for (int u = 0; u < U; ++u) mean[u] = vload(k.mean + c + u * L);
+  V a[U] = {}, b[U] = {};
   for (int64_t r = 0, i = c; r < rows; ++r, i += stride) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
       const int64_t j = i + u * L;
       const V x = take(s.x + j, lanes), dy = take(s.dy + j, lanes);
@@ -47,7 +48,7 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
       if constexpr (A != FusedAct::None && !kFromX) y = take(s.y + j, lanes);
       const V dz = masked<T, A, kFromX>(dy, x, y, k, c + u * L);
       a[u] += dz;
-      b[u] += dz * (x - mean[u]);
+      b[u] += dz * (x - vload(k.mean + c + u * L));
       if constexpr (kDz != GradMode::Skip) {
         V out = dz;
         if constexpr (kDz == GradMode::Add) out += take(s.out + j, lanes);
@@ -65,11 +66,12 @@ template <class T, FusedAct A, bool kFromX, GradMode kDz>
 void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumulate_type<T>>& k, double* s1,
                double* s2) {
   constexpr int L = Lanes<T>::n;
-  const int64_t block = max64(8, min64(64, 8192 / width));
+  const int64_t block = width <= kPanel * L ? 64 : max64(8, min64(64, 4096 / width));
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = min64(block, rows - r);
     int64_t c = 0;
-    for (; c + 2 * L <= width; c += 2 * L) grad_sums_panel<T, A, kFromX, kDz, 2>(s, n, width, k, c, L, s1, s2);
+    for (; c + kPanel * L <= width; c += kPanel * L)
+      grad_sums_panel<T, A, kFromX, kDz, kPanel>(s, n, width, k, c, L, s1, s2);
     for (; c < width; c += L) grad_sums_panel<T, A, kFromX, kDz, 1>(s, n, width, k, c, min64(L, width - c), s1, s2);
     s.x += n * width;
     s.dy += n * width;
@@ -78,16 +80,17 @@ void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumula
   }
 }
 
-// dx = scale * dz + b * (x - mean) * rstd + c, written or added.
+// dx = scale * dz + b * (x - mean) + c, written or added.
 template <class T, FusedAct A, bool kFromX, bool kAdd>
 SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T>>& k) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
   auto step = [&](V x, V dy, V y, int64_t c) {
     const V dz = masked<T, A, kFromX>(dy, x, y, k, c);
-    return vload(k.scale + c) * dz + (vload(k.b + c) * ((x - vload(k.mean + c)) * vload(k.rstd + c)) + vload(k.c + c));
+    return vload(k.scale + c) * dz + (vload(k.b + c) * (x - vload(k.mean + c)) + vload(k.c + c));
   };
   int64_t c = 0;
+#pragma GCC unroll 4
   for (; c + L <= n; c += L) {
     V y{};
     if constexpr (A != FusedAct::None && !kFromX) y = vload(s.y + c);
@@ -134,18 +137,18 @@ template <class T>
 Columns<accumulate_type<T>> expand(const ChannelPlan& p, const Coefficients& k, const double* b, const double* c) {
   using S = accumulate_type<T>;
   const int64_t n = p.padded();
-  S* base = static_cast<S*>(thread_scratch(2, size_t(6 * n) * sizeof(S)));
-  __builtin_memset(base, 0, size_t(6 * n) * sizeof(S));
-  Columns<S> o{base, base + n, base + 2 * n, base + 3 * n, base + 4 * n, base + 5 * n};
+  S* base = static_cast<S*>(thread_scratch(2, size_t(5 * n) * sizeof(S)));
+  __builtin_memset(base, 0, size_t(5 * n) * sizeof(S));
+  Columns<S> o{base, base + n, base + 2 * n, base + 3 * n, base + 4 * n};
   for (int64_t i = 0, j = 0; i < p.period; ++i, j = j + 1 == p.channels ? 0 : j + 1) {
     o.mean[i] = S(k.mean[j]);
-    o.rstd[i] = S(k.rstd[j]);
     o.scale[i] = S(k.scale[j]);
     const double rest = k.mean[j] - double(o.mean[i]);
     o.shift[i] = S(k.bias[j] - rest * k.scale[j]);
     if (b == nullptr) continue;
-    o.b[i] = S(b[j]);
-    o.c[i] = S(c[j] - b[j] * rest * k.rstd[j]);
+    const double slope = b[j] * k.rstd[j];
+    o.b[i] = S(slope);
+    o.c[i] = S(c[j] - slope * rest);
   }
   return o;
 }

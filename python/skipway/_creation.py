@@ -217,9 +217,18 @@ def empty_like(
     memory_format: Any = None,
     pin_memory: bool = False,
 ) -> Tensor:
-    """A tensor of the input's shape (and dtype and device) with undefined values."""
-    t = _core.empty(tuple(input.shape), dtype=dtype or input.dtype, device=input.device if device is None else device)
-    return _finish(t, requires_grad, pin_memory)
+    """A tensor of the input's shape (and dtype and device) with undefined values, channels-last in memory where the
+    input is, unless `memory_format` says otherwise."""
+    shape = tuple(input.shape)
+    like = {"dtype": dtype or input.dtype, "device": input.device if device is None else device}
+    if _keeps_channels_last(input, memory_format):
+        return _finish(_core.empty_strided(shape, input.stride(), **like), requires_grad, pin_memory)
+    return _finish(_core.empty(shape, **like), requires_grad, pin_memory)
+
+
+def _keeps_channels_last(input: Tensor, memory_format: Any) -> bool:
+    keeps = memory_format is None or str(memory_format).endswith("preserve_format")
+    return keeps and input.dim() in (4, 5) and not input.is_contiguous() and input._is_channels_last()
 
 
 def zeros_like(
@@ -233,7 +242,8 @@ def zeros_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """Zeros of the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).zero_(), requires_grad, pin_memory)
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finish(t.zero_(), requires_grad, pin_memory)
 
 
 def ones_like(
@@ -247,7 +257,8 @@ def ones_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """Ones of the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).fill_(1), requires_grad, pin_memory)
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finish(t.fill_(1), requires_grad, pin_memory)
 
 
 def full_like(
@@ -262,7 +273,8 @@ def full_like(
     pin_memory: bool = False,
 ) -> Tensor:
     """One value in the input's shape, dtype and device."""
-    return _finish(empty_like(input, dtype=dtype, device=device).fill_(fill_value), requires_grad, pin_memory)
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finish(t.fill_(fill_value), requires_grad, pin_memory)
 
 
 def _number(x: Any) -> Any:
