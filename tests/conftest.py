@@ -116,7 +116,9 @@ def isa(request: Any) -> Iterator[str]:
 def restore() -> Iterator[None]:
     """Puts the instruction set, the number of threads and the default generator back at the end."""
     isa, number, state = _core.get_isa(), sw.get_num_threads(), _core.get_rng_state()
+    convolution = _core._get_conv_algorithm()
     yield
+    _core._set_conv_algorithm(convolution)
     _core.set_isa(isa)
     sw.set_num_threads(number)
     _core.set_rng_state(state)

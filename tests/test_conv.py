@@ -129,12 +129,19 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def direct(restore):
+    """Sums of products, which are exact on small integers."""
+    sw.backends.cpu.set_conv_algorithm("direct")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_values_and_gradients_are_exact(isa, dtype):
+def test_values_and_gradients_are_exact(isa, direct, dtype):
     for seed, case in enumerate(CASES):
         check(**case, dtype=dtype, seed=seed)
 
 
+@pytest.mark.usefixtures("direct")
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.data())
 def test_any_geometry(data):

@@ -18,6 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Winograd's F(4x4, 3x3) sums products of transformed tiles, and transforms the sums. For independent inputs of equal
+# size, product j of an axis is |B_j| |G_j| times as large as a plain one and reaches result i with weight A_ij, so that
+# relative errors of the sums grow, as a root mean square over results and both axes, by
+# mean_i sum_j (A_ij |B_j| |G_j|)^2 / 3 = 5.1; as they have n / 9 terms where the plain sum has n, that is 5.1 / 3 = 1.7
+# times its error. (csrc/kernels/winograd.h has the matrices; with the usual points 0, +-1, +-2 it is 3.6 times.) The
+# transforms' own rounding adds a little. `condition` is this factor.
+WINOGRAD = 3.0
+
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 COMPUTE = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-23, "float16": 2.0**-23}
 STORE, SUM = 1.0, 4.0

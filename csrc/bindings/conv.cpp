@@ -3,6 +3,8 @@
 #include <string>
 
 #include "bindings/bindings.h"
+#include "kernels/conv_choice.h"
+#include "kernels/isa.h"
 
 namespace skipway::bindings {
 namespace {
@@ -33,9 +35,41 @@ void bind_transpose(py::module_& m, const char* name, F f) {
            "+ 1 (Zeiler et al. 2010). ShapeError and ValueError name the argument that does not fit.");
 }
 
+// What skipway.plan prints: the algorithm of each pass, and the work that the shape asks for. Sizes have three entries.
+py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups, const Shape& in,
+              const Shape& out, const Shape& kernel, const Shape& stride, const Shape& padding, const Shape& dilation,
+              DType dtype) {
+  ConvShape s{};
+  s.batch = batch, s.in_channels = in_channels, s.out_channels = out_channels, s.groups = groups;
+  for (int d = 0; d < 3; ++d) {
+    s.in[d] = in[d], s.out[d] = out[d], s.kernel[d] = kernel[d];
+    s.stride[d] = stride[d], s.padding[d] = padding[d], s.dilation[d] = dilation[d];
+  }
+  const int64_t lanes = (16 << int(current_isa())) / size_of(accumulate_dtype(dtype));
+  const auto algorithm = [&](ConvPass pass) { return name_of(conv_algorithm(s, dtype, pass, lanes)); };
+  const ConvWork work = conv_work(s, dtype);
+  py::dict d;
+  d["forward"] = algorithm(ConvPass::Forward);
+  d["data_gradient"] = algorithm(ConvPass::DataGrad);
+  d["weight_gradient"] = algorithm(ConvPass::WeightGrad);
+  d["flops"] = work.flops;
+  d["bytes"] = work.bytes;
+  return d;
+}
+
+void bind_choice(py::module_& m) {
+  m.def("_get_conv_algorithm", [] { return name_of(preferred_conv_algorithm()); });
+  m.def(
+      "_set_conv_algorithm", [](const std::string& name) { prefer_conv_algorithm(parse_conv_algorithm(name.c_str())); },
+      "name"_a);
+  m.def("_conv_plan", &plan, "batch"_a, "in_channels"_a, "out_channels"_a, "groups"_a, "input"_a, "output"_a,
+        "kernel"_a, "stride"_a, "padding"_a, "dilation"_a, "dtype"_a);
+}
+
 }  // namespace
 
 SW_BINDINGS(conv) {
+  bind_choice(m);
   bind_conv(m, "conv1d", &conv1d, &conv1d);
   bind_conv(m, "conv2d", &conv2d, &conv2d);
   bind_conv(m, "conv3d", &conv3d, &conv3d);

@@ -3,16 +3,10 @@
 // comes from a shuffle, so that no lane multiplies what belongs to another group:
 //   y[q][lane] = sum over taps and j of x[q * step + tap][lane - lane % group + j] * w[tap][j][lane]
 #pragma once
+#include "kernels/conv_choice.h"
 #include "kernels/conv_plan.h"
 
 namespace skipway::SW_ISA {
-
-template <class S>
-SW_INLINE bool suits_lanes(const ConvShape& s) {
-  const int64_t group = s.in_channels / s.groups;
-  return s.groups > 1 && group == s.out_channels / s.groups && group <= 8 && group < Lanes<S>::n &&
-         Lanes<S>::n % group == 0;
-}
 
 template <class S>
 void lanes_correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,

@@ -5,6 +5,7 @@
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
+#include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
 namespace {
@@ -267,7 +268,9 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    const auto run = suits_lanes<S>(a.shape) ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
+    const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
+    if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
+    const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
     run(Direction::Forward, a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.weight),
         static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
   });
@@ -276,7 +279,9 @@ void conv_forward(const ConvForwardArgs& a) {
 void conv_data_grad(const ConvDataGradArgs& a) {
   if (a.dx.mode == GradMode::Skip) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    const auto run = suits_lanes<S>(a.shape) ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
+    const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::DataGrad, Lanes<S>::n);
+    if (algorithm == ConvAlgorithm::Winograd) return winograd_data_grad(a);
+    const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
     run(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy), static_cast<const S*>(a.weight),
         static_cast<const S*>(a.bias), static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);
   });

@@ -7,6 +7,7 @@
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
+#include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
 namespace {
@@ -228,7 +229,9 @@ void sum_channels(int64_t rows, int64_t channels, const S* x, S* sum) {
 
 void conv_weight_grad(const ConvWeightGradArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    const auto run = suits_lanes<S>(a.shape) ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
+    const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::WeightGrad, Lanes<S>::n);
+    if (algorithm == ConvAlgorithm::Winograd) return winograd_weight_grad(a);
+    const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
     run(a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
   });
 }
