@@ -6,7 +6,7 @@ import re
 
 import pytest
 import skipway as sw
-from skipway import nn
+from skipway import models, nn
 
 MODULES = [
     "skipway", "skipway.nn", "skipway.nn.functional", "skipway.nn.init", "skipway.nn.utils", "skipway.optim",
@@ -32,8 +32,9 @@ FROM_PAPERS = {
     "skipway.nn.utils": "spectral_norm weight_norm",
     "skipway.optim": "Adadelta Adagrad Adam AdamW RMSprop SGD param_groups",
     "skipway.optim.lr_scheduler": "CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR OneCycleLR",
-    "skipway.models": """CifarResNet ShortcutBlock cifar_resnet resnet18 resnet20 resnet50 resnet110 resnext50_32x4d
-        wide_resnet50_2""",
+    "skipway.models": """AlexNet AlexNetR CifarResNet FCN GoogLeNet HighwayConvNet HighwayNet LeNet5 PreActBlock
+        ShakeShakeResNet ShortcutBlock StochasticDepthResNet VGG ZFNet cifar_resnet """
+    + " ".join(models.list_models()),
 }
 
 

@@ -22,13 +22,15 @@ def count(model):
     ],
 )
 def test_sizes(name, parameters):
-    assert count(models.get(name)) == parameters
+    with models.without_init():
+        assert count(models.get(name)) == parameters
 
 
 def test_depths_of_the_deep_ones():
     with_blocks = {"resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
     for name, blocks in with_blocks.items():
-        m = models.get(name, num_classes=2)
+        with models.without_init():
+            m = models.get(name, num_classes=2)
         assert tuple(len(getattr(m, f"layer{i}")) for i in range(1, 5)) == blocks
 
 
@@ -99,7 +101,7 @@ def test_initial_values():
 def test_get():
     assert models.get("resnet26").depth == 26 and models.get("cifar_resnet20").depth == 20
     assert "resnet20" in models.list_models() and "resnet50" in models.list_models()
-    with pytest.raises(ValueError, match="unknown model 'resnet21'; expected one of resnet8"):
+    with pytest.raises(ValueError, match="unknown model .resnet21.; expected one of resnet"):
         models.get("resnet21")
     with pytest.raises(ValueError, match="depth must be 6n"):
         models.cifar_resnet(21)

@@ -127,7 +127,7 @@ class Trainer:
         sw.manual_seed(options.seed)
         try:
             self.model = models.get(options.model, num_classes=len(train.classes), in_channels=train.images.shape[1])
-        except ValueError as e:
+        except (TypeError, ValueError) as e:  # TypeError: the network takes no images
             raise RunError(f"--model: {e}") from e
         self.model = self.model.to(self.device)
         self.optimizer = make_optimizer(options, self.model)

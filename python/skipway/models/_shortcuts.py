@@ -8,7 +8,7 @@ from typing import Any
 import skipway.nn.functional as F
 from skipway import nn
 
-from ._blocks import conv1x1, conv3x3, make_norm, norm_act
+from ._blocks import PadShortcut, conv1x1, conv3x3, make_norm, norm_act
 
 # What may be said -> what it is.
 SHORTCUTS: dict[Any, str] = {
@@ -18,19 +18,6 @@ SHORTCUTS: dict[Any, str] = {
 }  # fmt: skip
 BLOCKS = ("original", "bn-after-add", "relu-before-add", "relu-only-preact", "full-preact")
 _GATE_BIAS = {"exclusive-gating": -6.0, "shortcut-gating": 0.0}  # of the published errors, table 1
-
-
-class PadShortcut(nn.Module):
-    """Option A of He et al. 2016, section 3.3: every ``stride``-th pixel, and ``extra`` channels of zeros, half before,
-    half after."""
-
-    def __init__(self, extra: int, stride: int) -> None:
-        super().__init__()
-        self.extra, self.stride = extra, stride
-
-    def forward(self, x: Any) -> Any:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return nn.functional.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
 
 
 def make_shortcut(

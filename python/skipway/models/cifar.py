@@ -145,3 +145,33 @@ def resnet56(**kwargs: Any) -> CifarResNet:
 def resnet110(**kwargs: Any) -> CifarResNet:
     """The CIFAR network of 110 layers, 18 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
     return CifarResNet(110, **kwargs)
+
+
+def resnet1202(**kwargs: Any) -> CifarResNet:
+    """The CIFAR network of 1202 layers, 200 blocks per stage (He et al. 2016, table 6); arguments of `CifarResNet`."""
+    return CifarResNet(1202, **kwargs)
+
+
+def plain20(**kwargs: Any) -> CifarResNet:
+    """The plain CIFAR network of 20 layers (He et al. 2016, figure 6 left); arguments of `CifarResNet`."""
+    return CifarResNet(20, **{"shortcut": "none", **kwargs})
+
+
+def plain32(**kwargs: Any) -> CifarResNet:
+    """The plain CIFAR network of 32 layers (He et al. 2016, figure 6 left); arguments of `CifarResNet`."""
+    return CifarResNet(32, **{"shortcut": "none", **kwargs})
+
+
+def plain44(**kwargs: Any) -> CifarResNet:
+    """The plain CIFAR network of 44 layers (He et al. 2016, figure 6 left); arguments of `CifarResNet`."""
+    return CifarResNet(44, **{"shortcut": "none", **kwargs})
+
+
+def plain56(**kwargs: Any) -> CifarResNet:
+    """The plain CIFAR network of 56 layers (He et al. 2016, figure 6 left); arguments of `CifarResNet`."""
+    return CifarResNet(56, **{"shortcut": "none", **kwargs})
+
+
+def plain110(**kwargs: Any) -> CifarResNet:
+    """The plain CIFAR network of 110 layers (He et al. 2016, section 4.2); arguments of `CifarResNet`."""
+    return CifarResNet(110, **{"shortcut": "none", **kwargs})

@@ -8,7 +8,7 @@ from typing import Any
 
 from skipway import nn
 
-from ._blocks import conv1x1, conv3x3, make_norm, norm_act
+from ._blocks import PadShortcut, conv1x1, conv3x3, make_norm, norm_act, refuse_weights
 
 Norm = Callable[..., nn.Module]
 
@@ -48,8 +48,16 @@ class BasicBlock(nn.Module):
         return norm_act(self.bn2, self.conv2(out), identity)
 
 
+class PlainBlock(BasicBlock):
+    """`BasicBlock` without a way around it (He et al. 2016, figure 3 middle): the plain networks are made of it."""
+
+    def forward(self, x: Any) -> Any:
+        return norm_act(self.bn2, self.conv2(norm_act(self.bn1, self.conv1(x))))
+
+
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 (He et al. 2016, figure 5 right); the stride is in the 3x3 convolution (ResNet 1.5)."""
+    """1x1, 3x3, 1x1 (He et al. 2016, figure 5 right); the stride is in the 3x3 convolution (ResNet 1.5), or in the
+    first 1x1 convolution with ``stride_in_1x1``, as in the paper."""
 
     expansion: int = 4
 
@@ -63,12 +71,14 @@ class Bottleneck(nn.Module):
         base_width: int = 64,
         dilation: int = 1,
         norm_layer: Norm | None = None,
+        stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
         width = int(planes * (base_width / 64.0)) * groups
-        self.conv1 = conv1x1(inplanes, width)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = conv1x1(inplanes, width, first)
         self.bn1 = make_norm(norm_layer, width, "relu")
-        self.conv2 = conv3x3(width, width, stride, groups, dilation)
+        self.conv2 = conv3x3(width, width, second, groups, dilation)
         self.bn2 = make_norm(norm_layer, width, "relu")
         self.conv3 = conv1x1(width, planes * self.expansion)
         self.bn3 = make_norm(norm_layer, planes * self.expansion, "relu")
@@ -94,6 +104,10 @@ class ResNet(nn.Module):
         replace_stride_with_dilation: for stages 2 to 4, dilation in place of stride.
         norm_layer: ``norm_layer(channels)``, BatchNorm2d by default.
         in_channels: of the images.
+        shortcut: where the shape changes: ``"B"``, a projection; ``"A"``, every second pixel and channels of zeros,
+            without parameters, as in the paper's figure 3; ``"none"``: no shortcuts at all, a plain network.
+        stride_in_1x1: stages of bottlenecks begin with a stride in the first 1x1 convolution, as in the paper; else in
+            the 3x3 one, as torchvision's.
     """
 
     def __init__(
@@ -107,8 +121,17 @@ class ResNet(nn.Module):
         replace_stride_with_dilation: list[bool] | None = None,
         norm_layer: Norm | None = None,
         in_channels: int = 3,
+        shortcut: str = "B",
+        stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
+        if shortcut not in ("A", "B", "none"):
+            raise ValueError(f"ResNet: shortcut must be 'A', 'B' or 'none', got {shortcut!r}")
+        if shortcut == "none":
+            if block is not BasicBlock:
+                raise ValueError("ResNet: a plain network (shortcut='none') is made of basic blocks, not bottlenecks")
+            block = PlainBlock
+        self._shortcut, self._stride_in_1x1 = shortcut, stride_in_1x1
         self._norm_layer = norm_layer
         self.inplanes = 64
         self.dilation = 1
@@ -149,11 +172,15 @@ class ResNet(nn.Module):
             self.dilation *= stride
             stride = 1
         out = planes * block.expansion
-        downsample = None
+        downsample: nn.Module | None = None
         if stride != 1 or self.inplanes != out:
-            downsample = nn.Sequential(conv1x1(self.inplanes, out, stride), make_norm(self._norm_layer, out))
+            if self._shortcut == "B":
+                downsample = nn.Sequential(conv1x1(self.inplanes, out, stride), make_norm(self._norm_layer, out))
+            elif self._shortcut == "A":
+                downsample = PadShortcut(out - self.inplanes, stride)
         shared = (self.groups, self.base_width)
-        chain = [block(self.inplanes, planes, stride, downsample, *shared, before, self._norm_layer)]
+        extra = {"stride_in_1x1": True} if self._stride_in_1x1 and issubclass(block, Bottleneck) else {}
+        chain = [block(self.inplanes, planes, stride, downsample, *shared, before, self._norm_layer, **extra)]
         self.inplanes = out
         for _ in range(1, blocks):
             chain.append(block(out, planes, 1, None, *shared, self.dilation, self._norm_layer))
@@ -166,8 +193,7 @@ class ResNet(nn.Module):
 
 
 def _resnet(name: str, block: Any, layers: list[int], weights: Any, kwargs: dict[str, Any]) -> ResNet:
-    if weights:
-        raise ValueError(f"{name}: there are no weights to download; pass weights=None and load a state dict")
+    refuse_weights(name, weights)
     return ResNet(block, layers, **kwargs)
 
 
@@ -216,3 +242,13 @@ def wide_resnet50_2(*, weights: Any = None, progress: bool = True, **kwargs: Any
 def wide_resnet101_2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
     """Wide ResNet-101-2 (Zagoruyko and Komodakis 2016)."""
     return _resnet("wide_resnet101_2", Bottleneck, [3, 4, 23, 3], weights, {"width_per_group": 128, **kwargs})
+
+
+def plain18(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
+    """ResNet-18 without shortcuts (He et al. 2016, table 2); arguments of `ResNet`."""
+    return _resnet("plain18", BasicBlock, [2, 2, 2, 2], weights, {"shortcut": "none", **kwargs})
+
+
+def plain34(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
+    """ResNet-34 without shortcuts (He et al. 2016, figure 3 middle); arguments of `ResNet`."""
+    return _resnet("plain34", BasicBlock, [3, 4, 6, 3], weights, {"shortcut": "none", **kwargs})
