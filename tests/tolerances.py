@@ -48,6 +48,8 @@ STORED = {
     "residual_add_activations": Stored(EPS, 0.75, 0.5),
     # the same, with weights up to 2
     "batch_norm_activations": Stored(EPS, 0.75, 1.0),
+    # the same, times weights or inputs of up to 3
+    "linear_activations": Stored(EPS, 0.75, 1.5),
 }
 
 

@@ -102,7 +102,7 @@ Tensor multiply_add(const char* op, const Tensor& input, const Tensor& a, const 
 
 }  // namespace
 
-Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias) {
+Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias, FusedAct activation) {
   SW_CHECK_TYPE(a.dtype() != DType::Bool, op, ": expected numbers, got ", a.dtype());
   const Shape batch = broadcast_shapes(batch_of(a), batch_of(b), op);
   GemmArgs g{};
@@ -125,6 +125,7 @@ Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Te
   const Tensor c = empty(shape, a.dtype(), a.device());
   g.a = a.data(), g.b = b.data(), g.c = c.data();
   g.bias = bias.defined() ? bias.data() : nullptr;
+  g.activation = activation;
   launch(a.device(), gemm, g);
   return c;
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include "core/tensor.h"
 #include "kernels/dispatch.h"
+#include "kernels/fused_args.h"
 
 namespace skipway {
 
@@ -21,8 +22,9 @@ Tensor addmv(const Tensor& input, const Tensor& mat, const Tensor& vec, double b
 Tensor baddbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, double beta, double alpha);
 
 // The product without a tape, for ops built on it: a (..., m, k), b (..., k, n) with any strides, batch dimensions that
-// broadcast, and a bias of n elements or none. The result is row-major.
-Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias = {});
+// broadcast, and a bias of n elements or none; act(a b + bias). The result is row-major.
+Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias = {},
+                      FusedAct activation = FusedAct::None);
 
 struct GemmArgs {
   int64_t m, n, k;
@@ -32,6 +34,7 @@ struct GemmArgs {
   int64_t batch[kMaxDims], a_batch[kMaxDims], b_batch[kMaxDims];  // sizes, and strides of the operands
   const void *a, *b, *bias;                                       // bias: n elements, or null
   void* c;                                                        // dense (batch..., m, n)
+  FusedAct activation;                                            // of floating products: c = act(a b + bias)
 };
 SW_DECLARE_KERNEL(gemm, GemmArgs)
 

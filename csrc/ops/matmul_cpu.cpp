@@ -2,6 +2,7 @@
 // [panel][k][lane] and runs the shared tile (kernels/gemm.h) over it. Few, small blocks with a long k are cut along k
 // as well, and the partial results added in order. How it is cut depends on the sizes alone.
 #include "core/parallel.h"
+#include "kernels/fused.h"
 #include "kernels/gemm.h"
 #include "ops/matmul.h"
 
@@ -17,6 +18,7 @@ template <class T, class S>
 struct Gemm {
   int64_t m, n, k;
   const S *a, *b, *bias;
+  FusedAct act;
   int64_t am, ak, bk, bn;
 };
 
@@ -191,13 +193,25 @@ void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, i
   }
 }
 
-// c = block + bias, rounded to S.
+// One element of c = act(sum + bias), rounded to S.
+template <FusedAct A, class T, class S>
+SW_INLINE S finish_sum(T sum, const S* bias) {
+  typename Lanes<T>::vec z{};
+  z[0] = bias ? sum + T(*bias) : sum;
+  return S(fused_act<A>(z)[0]);
+}
+
+// The same for a row of them.
 template <class T, class S>
-void store_row(const T* from, const S* bias, S* to, int64_t columns) {
+void store_row(const T* from, const S* bias, FusedAct act, S* to, int64_t columns) {
   constexpr int n = Lanes<S>::n;
-  int64_t j = 0;
-  for (; j + n <= columns; j += n) vstore(to + j, bias ? vload(from + j) + vload(bias + j) : vload(from + j));
-  for (; j < columns; ++j) to[j] = bias ? S(from[j] + T(bias[j])) : S(from[j]);
+  dispatch_act(act, [&](auto a) {
+    constexpr FusedAct kAct = decltype(a)::value;
+    int64_t j = 0;
+    for (; j + n <= columns; j += n)
+      vstore(to + j, fused_act<kAct>(bias ? vload(from + j) + vload(bias + j) : vload(from + j)));
+    for (; j < columns; ++j) to[j] = finish_sum<kAct>(from[j], bias ? bias + j : nullptr);
+  });
 }
 
 template <class T, class S>
@@ -210,8 +224,9 @@ void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S*
   if (sizeof(T) == sizeof(S) && whole && c.depth_blocks == 1) {
     T* to = reinterpret_cast<T*>(result) + i0 * g.n + j0;
     multiply_block(g, i0, rows, j0, columns, k0, k1, to, g.n);
-    if (g.bias)
-      for (int64_t i = 0; i < rows; ++i) store_row(to + i * g.n, g.bias + j0, result + (i0 + i) * g.n + j0, columns);
+    if (!g.bias && g.act == FusedAct::None) return;
+    const S* bias = g.bias ? g.bias + j0 : nullptr;
+    for (int64_t i = 0; i < rows; ++i) store_row(to + i * g.n, bias, g.act, result + (i0 + i) * g.n + j0, columns);
     return;
   }
   const int64_t row = round_up(columns, Lanes<T>::n);
@@ -220,7 +235,7 @@ void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S*
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t at = (i0 + i) * g.n + j0;
     if (c.depth_blocks == 1) {
-      store_row(to + i * row, g.bias ? g.bias + j0 : nullptr, result + at, columns);
+      store_row(to + i * row, g.bias ? g.bias + j0 : nullptr, g.act, result + at, columns);
     } else {
       convert(to + i * row, partials + depth_block * g.m * g.n + at, columns);
     }
@@ -236,7 +251,7 @@ void add_partials(const Gemm<T, S>& g, const Cut& c, T* partials, S* result) {
         const T* from = sum + d * g.m * g.n;
         for (int64_t j = 0; j < g.n; ++j) sum[j] += from[j];
       }
-      store_row(sum, g.bias, result + i * g.n, g.n);
+      store_row(sum, g.bias, g.act, result + i * g.n, g.n);
     }
   });
 }
@@ -264,7 +279,8 @@ void dot_products(const Gemm<T, S>& g, S* c) {
       for (int64_t y = 0; y < other; ++y) {
         const int64_t i = by_columns ? y : x, j = by_columns ? x : y;
         const T sum = dot_product<T>(g.a + i * g.am, g.b + j * g.bn, g.k);
-        c[i * g.n + j] = S(g.bias ? sum + T(g.bias[j]) : sum);
+        const S* bias = g.bias ? g.bias + j : nullptr;
+        dispatch_act(g.act, [&](auto a) { c[i * g.n + j] = finish_sum<decltype(a)::value>(sum, bias); });
       }
   });
 }
@@ -288,6 +304,7 @@ void multiply(const GemmArgs& args, int64_t batch) {
                       static_cast<const S*>(args.a) + batch_offset(args, args.a_batch, i),
                       static_cast<const S*>(args.b) + batch_offset(args, args.b_batch, i),
                       static_cast<const S*>(args.bias),
+                      args.activation,
                       args.a_strides[0],
                       args.a_strides[1],
                       args.b_strides[0],

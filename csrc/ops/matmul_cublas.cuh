@@ -5,9 +5,11 @@
 
 namespace skipway::cuda {
 
-// Runs the product and returns true, or returns false where cuBLASLt has no kernel for it: float64 and integers,
-// operands of which neither stride is 1, batches that are no single stride, or SKIPWAY_CUBLAS=0. Throws DeviceError
-// that says what to install when the library is not there.
-bool multiply_cublas(const GemmArgs& g, const Stream& stream);
+// None: cuBLASLt has no kernel for the product (float64 and integers, operands of which neither stride is 1, batches
+// that are no single stride), or SKIPWAY_CUBLAS=0. WithoutActivation: c holds a b + bias.
+enum class CublasResult : uint8_t { None, WithoutActivation, Done };
+
+// Throws DeviceError that says what to install when the library is not there.
+CublasResult multiply_cublas(const GemmArgs& g, const Stream& stream);
 
 }  // namespace skipway::cuda

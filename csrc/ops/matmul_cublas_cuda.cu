@@ -2,19 +2,8 @@
 // machine that builds skipway need not have its headers.
 #include "ops/matmul_cublas.cuh"
 
-#include "kernels/cuda/launch.cuh"
-
-#ifdef SW_CUDA_EMULATED
-
-namespace skipway::cuda {
-bool multiply_cublas(const GemmArgs&, const Stream&) { return false; }  // the emulator runs our own kernels only
-}  // namespace skipway::cuda
-
-#else
-
 #include <dlfcn.h>
 #include <glob.h>
-#include <library_types.h>
 
 #include <array>
 #include <cstdlib>
@@ -24,8 +13,16 @@ bool multiply_cublas(const GemmArgs&, const Stream&) { return false; }  // the e
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/launch.cuh"
+
 namespace skipway::cuda {
 namespace {
+
+#ifdef SW_CUDA_EMULATED
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
 
 using Handle = void*;
 struct Algorithm {
@@ -39,11 +36,12 @@ struct Heuristic {
   int reserved[4];
 };
 enum : int { kNoTranspose = 0, kTranspose = 1 };
+enum : int { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14 };  // cudaDataType
 enum : int { kCompute32F = 68 };
 enum : int { kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8, kDescBiasType = 26 };
 enum : int { kLayoutBatchCount = 5, kLayoutBatchStride = 6 };
 enum : int { kPreferenceWorkspace = 1 };
-enum : int { kEpilogueBias = 4 };
+enum : uint32_t { kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4 };  // the last two may be added
 constexpr size_t kWorkspaceBytes = size_t(32) << 20;
 
 // The functions that are used, and the handle of each device.
@@ -85,9 +83,13 @@ struct Library {
     if (!f) throw DeviceError(concat("cuda: cuBLASLt has no function ", name, "; install nvidia-cublas anew"));
   }
 
-  // By name first (the system's, or one that another package has loaded), then in the folders where the wheels
-  // nvidia-cublas put it, beside the package that this library belongs to.
+  // SKIPWAY_CUBLAS if it is a path, or else by name (the system's, or one that another package has loaded), then in the
+  // folders where the wheels nvidia-cublas put it, beside the package that this library belongs to.
   static void* open_library() {
+    if (const char* path = std::getenv("SKIPWAY_CUBLAS"); path && std::strchr(path, '/')) {
+      if (void* lib = dlopen(path, RTLD_NOW | RTLD_LOCAL)) return lib;
+      throw DeviceError(concat("cuda: SKIPWAY_CUBLAS names a library that cannot be opened: ", dlerror()));
+    }
     std::vector<std::string> names{"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
     Dl_info here;
     if (dladdr(reinterpret_cast<const void*>(&multiply_cublas), &here) && here.dli_fname) {
@@ -150,7 +152,7 @@ struct Plan {
   void *desc = nullptr, *a = nullptr, *b = nullptr, *c = nullptr;
   Algorithm algorithm{};
   size_t workspace = 0;
-  bool usable = false;
+  bool usable = false, applies_relu = false;
 };
 
 Library& library() {
@@ -168,17 +170,20 @@ void* make_layout(Library& l, int type, int64_t rows, int64_t columns, int64_t l
 }
 
 // c^T = b^T a^T in column-major terms: cuBLAS's first operand is our b.
-Plan make_plan(Library& l, Handle handle, const GemmArgs& g, int type, const Layout& a, const Layout& b,
-               int64_t count) {
+Plan make_plan(Library& l, Handle handle, const GemmArgs& g, int type, const Layout& a, const Layout& b, int64_t count,
+               bool relu) {
   Plan p;
-  const int scale = CUDA_R_32F;
+  p.applies_relu = relu;
+  const int scale = kFloat32;
   check(l.desc_create(&p.desc, kCompute32F, scale), "creating a product");
   const int32_t first = b.transposed ? kTranspose : kNoTranspose, second = a.transposed ? kTranspose : kNoTranspose;
   check(l.desc_set(p.desc, kDescTransA, &first, sizeof first), "setting an operand");
   check(l.desc_set(p.desc, kDescTransB, &second, sizeof second), "setting an operand");
-  if (g.bias) {
-    const uint32_t epilogue = kEpilogueBias;
+  if (g.bias || relu) {
+    const uint32_t epilogue = (g.bias ? kEpilogueBias : 0u) | (relu ? kEpilogueRelu : 0u);
     check(l.desc_set(p.desc, kDescEpilogue, &epilogue, sizeof epilogue), "setting the epilogue");
+  }
+  if (g.bias) {
     check(l.desc_set(p.desc, kDescBiasPointer, &g.bias, sizeof g.bias), "setting the bias");
     const int32_t bias_type = type;
     check(l.desc_set(p.desc, kDescBiasType, &bias_type, sizeof bias_type), "setting the bias's type");
@@ -200,10 +205,46 @@ Plan make_plan(Library& l, Handle handle, const GemmArgs& g, int type, const Lay
   return p;
 }
 
+void run(Library& l, Handle handle, const Plan& p, const GemmArgs& g, const Stream& stream) {
+  if (g.bias) check(l.desc_set(p.desc, kDescBiasPointer, &g.bias, sizeof g.bias), "setting the bias");
+  const float one = 1, zero = 0;
+  const Workspace workspace(stream, p.workspace);
+  check(l.matmul(handle, p.desc, &one, g.b, p.b, g.a, p.a, &zero, g.c, p.c, g.c, p.c, &p.algorithm,
+                 workspace.as<void>(), p.workspace, stream.handle),
+        "a product");
+}
+
+// Does the library's ReLU keep NaN? Its documentation says max(x, 0), which may lose it, so it is asked once, with a
+// product of NaNs; this waits for the device. Where it does not, ReLU is a pass of its own.
+bool relu_keeps_nan(Library& l, Handle handle, DType dtype, int type, const Stream& stream) {
+  constexpr int64_t n = 16;
+  const size_t bytes = size_t(n * n) * size_of(dtype);
+  const Workspace values(stream, 2 * bytes);
+  char *nan = values.as<char>(), *result = nan + bytes;
+  const auto queue = static_cast<cudaStream_t>(stream.handle);
+  GemmArgs g{};
+  g.m = g.n = g.k = n;
+  g.dtype = dtype;
+  g.a = g.b = nan, g.c = result;
+  Layout plain;
+  plain.leading = n;
+  const Plan p = make_plan(l, handle, g, type, plain, plain, 1, true);
+  if (!p.usable) return false;
+  uint32_t first = 0;
+  bool fine = cudaMemsetAsync(nan, 0xff, bytes, queue) == cudaSuccess;  // NaN in every dtype
+  if (fine) run(l, handle, p, g, stream);
+  fine = fine && cudaMemcpyAsync(&first, result, size_of(dtype), cudaMemcpyDeviceToHost, queue) == cudaSuccess &&
+         cudaStreamSynchronize(queue) == cudaSuccess;
+  const uint32_t infinity = type == kFloat32 ? 0x7f800000u : type == kBFloat16 ? 0x7f80u : 0x7c00u;
+  const uint32_t magnitude = first & (type == kFloat32 ? 0x7fffffffu : 0x7fffu);
+  return fine && magnitude > infinity;
+}
+
 struct Cache {
   std::mutex mutex;
   std::map<int, Handle> handles;
-  std::map<Key, Plan> plans;  // a program has few shapes; they live as long as the process
+  std::map<std::pair<int, int>, bool> relu_keeps_nan;  // of (device, type)
+  std::map<Key, Plan> plans;                           // a program has few shapes; they live as long as the process
 };
 Cache& cache() {
   static Cache* const c = new Cache;
@@ -213,7 +254,7 @@ Cache& cache() {
 bool enabled() {
   static const bool on = [] {
     const char* value = std::getenv("SKIPWAY_CUBLAS");
-    return !value || std::strcmp(value, "0") != 0;
+    return value ? std::strcmp(value, "0") != 0 : !kEmulated;  // the emulator has a model of it for tests
   }();
   return on;
 }
@@ -226,24 +267,30 @@ int64_t alignment(const void* p) {
 
 }  // namespace
 
-bool multiply_cublas(const GemmArgs& g, const Stream& stream) {
-  const int type = g.dtype == DType::Float32    ? CUDA_R_32F
-                   : g.dtype == DType::BFloat16 ? CUDA_R_16BF
-                   : g.dtype == DType::Float16  ? CUDA_R_16F
+CublasResult multiply_cublas(const GemmArgs& g, const Stream& stream) {
+  const int type = g.dtype == DType::Float32    ? kFloat32
+                   : g.dtype == DType::BFloat16 ? kBFloat16
+                   : g.dtype == DType::Float16  ? kFloat16
                                                 : -1;
-  if (type < 0 || !enabled()) return false;
-  if (g.dtype == DType::BFloat16 && stream.compute_capability < 80) return false;
+  if (type < 0 || !enabled()) return CublasResult::None;
+  if (g.dtype == DType::BFloat16 && stream.compute_capability < 80) return CublasResult::None;
   Layout a, b;
   int64_t count = 1;
   if (!as_layout(g.m, g.k, g.a_strides, a) || !as_layout(g.k, g.n, g.b_strides, b) ||
       !one_batch(g, count, a.batch_stride, b.batch_stride)) {
-    return false;
+    return CublasResult::None;
   }
   Library& l = library();
   Cache& c = cache();
   std::lock_guard<std::mutex> lock(c.mutex);
   Handle& handle = c.handles[stream.device];
   if (!handle) check(l.create(&handle), "starting");
+  bool relu = g.activation == FusedAct::Relu;
+  if (relu) {
+    const auto [known, is_new] = c.relu_keeps_nan.try_emplace({stream.device, type}, false);
+    if (is_new) known->second = relu_keeps_nan(l, handle, g.dtype, type, stream);
+    relu = known->second;
+  }
   const Key key{g.m,
                 g.n,
                 g.k,
@@ -253,23 +300,16 @@ bool multiply_cublas(const GemmArgs& g, const Stream& stream) {
                 a.batch_stride,
                 b.batch_stride,
                 count,
-                a.transposed * 2 + b.transposed + (g.bias ? 4 : 0),
+                a.transposed * 2 + b.transposed + (g.bias ? 4 : 0) + (relu ? 8 : 0),
                 stream.device,
                 alignment(g.a) * 100 + alignment(g.b),
                 alignment(g.c) * 100 + alignment(g.bias)};
   auto place = c.plans.find(key);
-  if (place == c.plans.end()) place = c.plans.emplace(key, make_plan(l, handle, g, type, a, b, count)).first;
-  Plan& p = place->second;
-  if (!p.usable) return false;
-  if (g.bias) check(l.desc_set(p.desc, kDescBiasPointer, &g.bias, sizeof g.bias), "setting the bias");
-  const float one = 1, zero = 0;
-  const Workspace workspace(stream, p.workspace);
-  check(l.matmul(handle, p.desc, &one, g.b, p.b, g.a, p.a, &zero, g.c, p.c, g.c, p.c, &p.algorithm,
-                 workspace.as<void>(), p.workspace, stream.handle),
-        "a product");
-  return true;
+  if (place == c.plans.end()) place = c.plans.emplace(key, make_plan(l, handle, g, type, a, b, count, relu)).first;
+  const Plan& p = place->second;
+  if (!p.usable) return CublasResult::None;
+  run(l, handle, p, g, stream);
+  return g.activation == FusedAct::None || p.applies_relu ? CublasResult::Done : CublasResult::WithoutActivation;
 }
 
 }  // namespace skipway::cuda
-
-#endif

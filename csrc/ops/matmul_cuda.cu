@@ -2,6 +2,7 @@
 // float64, integers and the rest. Bound by arithmetic: 2 m n k operations.
 #include <type_traits>
 
+#include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/tile.cuh"
 #include "ops/matmul.h"
 #include "ops/matmul_cublas.cuh"
@@ -44,8 +45,13 @@ __global__ void __launch_bounds__(kTileThreads) multiply(GemmArgs g) {
     const MatrixOperand<T, kAlongB> b{static_cast<const T*>(g.b) + b_at, g.b_strides[1], g.b_strides[0]};
     const T* bias = static_cast<const T*>(g.bias);
     T* c = static_cast<T*>(g.c) + batch * g.m * g.n;
-    tile_product<A>(a, b, m0, g.m, n0, g.n, 0, g.k,
-                    [&](int64_t m, int64_t n, A sum) { c[m * g.n + n] = T(bias ? sum + A(bias[n]) : sum); });
+    tile_product<A>(a, b, m0, g.m, n0, g.n, 0, g.k, [&](int64_t m, int64_t n, A sum) {
+      const A z = bias ? sum + A(bias[n]) : sum;
+      if constexpr (std::is_integral_v<T>)
+        c[m * g.n + n] = T(z);
+      else
+        c[m * g.n + n] = T(fused_act(g.activation, z));
+    });
   }
 }
 
@@ -60,11 +66,34 @@ void multiply_tiles(const GemmArgs& g, const Stream& stream) {
              {grid_for(tiles, 1, stream), kTileThreads, 0, stream.handle}, g);
 }
 
+// c = act(c), where a library's product could not apply it. Bound by memory: c is read and written once.
+template <class T>
+__global__ void __launch_bounds__(256) activate_in_place(T* c, int64_t count, FusedAct act) {
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride)
+    c[i] = T(fused_act(act, math_type<T>(c[i])));
+}
+
+void activate_result(const GemmArgs& g, const Stream& stream) {
+  int64_t count = g.m * g.n;
+  for (int d = 0; d < g.batch_ndim; ++d) count *= g.batch[d];
+  if (count == 0) return;
+  dispatch_cuda(g.dtype, [&]<class T>(Type<T>) {
+    if constexpr (!std::is_same_v<T, double>)
+      rt::launch(activate_in_place<T>, {grid_for(count, 256, stream), 256, 0, stream.handle}, static_cast<T*>(g.c),
+                 count, g.activation);
+  });
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(gemm, g, stream) {
   if (g.m == 0 || g.n == 0) return;
-  if (g.k > 0 && multiply_cublas(g, stream)) return;
+  if (g.k > 0) {
+    const CublasResult done = multiply_cublas(g, stream);
+    if (done == CublasResult::WithoutActivation) activate_result(g, stream);
+    if (done != CublasResult::None) return;
+  }
   if (is_floating(g.dtype)) {
     dispatch_cuda(g.dtype, [&]<class T>(Type<T>) { multiply_tiles<T>(g, stream); });
   } else if (size_of(g.dtype) == 8) {

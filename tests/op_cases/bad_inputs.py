@@ -68,6 +68,7 @@ PRODUCTS = {
     "linear": [
         shape("linear: expected input whose last dimension is 5, got (2, 3)", x(2, 3), x(4, 5)),
         shape("linear: expected bias of shape (4,), got (3,)", x(2, 3), x(4, 3), x(3)),
+        value("linear: expected activation None", x(2, 3), x(4, 3), x(4), "none"),
     ],
     "matmul": [
         shape("matmul: expected other with 3 rows, as many as input has columns", x(2, 3), x(4, 5)),

@@ -1,4 +1,5 @@
 from .case import OpCase, Sample, normal
+from .normalization import FUSED
 
 _PRODUCTS = [
     (1, 1, 1),
@@ -25,6 +26,19 @@ CASES = [
         large=Sample(normal(130, 140), normal(150, 140), normal(150)),
         sums=True,
         exact=True,
+    ),
+    OpCase(
+        "F.linear",
+        [Sample(normal(5, 7), normal(9, 7), normal(9), activation=name) for name in FUSED]
+        + [
+            Sample(normal(3, 5), normal(33, 5), activation="relu"),
+            Sample(normal(2, 300), normal(3, 300), normal(3), activation="relu"),
+            Sample(normal(19, 2100), normal(5, 2100), normal(5), activation="relu6"),
+            Sample(normal(0, 5), normal(4, 5), normal(4), activation="relu"),
+        ],
+        name="linear_activations",
+        large=Sample(normal(130, 140), normal(150, 140), normal(150), activation="relu"),
+        sums=True,
     ),
     OpCase(
         "sw.matmul",

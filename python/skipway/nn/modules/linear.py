@@ -12,7 +12,7 @@ from ...autograd import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter, UninitializedParameter
-from ._checks import expect_whole
+from ._checks import expect_a, expect_whole
 from .lazy import LazyModuleMixin
 from .module import Module
 
@@ -28,16 +28,28 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """y = x W^T + b over the last dimension: (..., in_features) -> (..., out_features)."""
+    """y = act(x W^T + b) over the last dimension: (..., in_features) -> (..., out_features).
+
+    Args:
+        activation: beyond PyTorch: None, "relu" (or another of `functional.linear`), applied in the same pass.
+    """
 
     in_features: int
     out_features: int
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        activation: str | None = None,
     ) -> None:
         super().__init__()
         expect_whole(self, 0, in_features=in_features, out_features=out_features)
+        expect_a(self, str, "None or a name", optional=True, activation=activation)
+        self.activation = activation
         self.in_features = in_features
         self.out_features = out_features
         self.weight: Any = Parameter(creation.empty((out_features, in_features), device=device, dtype=dtype))
@@ -55,10 +67,11 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias, self.activation)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        text = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
 class Bilinear(Module):

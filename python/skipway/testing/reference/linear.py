@@ -6,18 +6,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._common import Array, Gradients, f64, unbroadcast
+from .activation import activate, activate_backward
 from .softmax import softmax
 
 
-def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Array:
-    """y = x W^T + b: x (..., in), weight (out, in), bias (out) -> (..., out)."""
+def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, activation: str | None = None) -> Array:
+    """y = act(x W^T + b): x (..., in), weight (out, in), bias (out) -> (..., out)."""
     y = f64(input) @ f64(weight).T
-    return y if bias is None else y + f64(bias)
+    return activate(y if bias is None else y + f64(bias), activation)
 
 
-def linear_backward(dy: ArrayLike, input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Gradients:
-    """dx = dy W, dW = dy^T x, db = sum of dy over the rows -> (dinput, dweight, dbias)."""
-    dy, x, w = f64(dy), f64(input), f64(weight)
+def linear_backward(
+    dy: ArrayLike, input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, activation: str | None = None
+) -> Gradients:
+    """With dz = dy act'(z): dx = dz W, dW = dz^T x, db = sum of dz over the rows -> (dinput, dweight, dbias)."""
+    x, w = f64(input), f64(weight)
+    dy = activate_backward(f64(dy), linear(x, w, bias), activation)
     out, into = (w.shape[0], w.shape[1]) if w.ndim == 2 else (1, w.shape[0])
     rows, xs = dy.reshape(-1, out), x.reshape(-1, into)
     dw = (rows.T @ xs).reshape(w.shape)
