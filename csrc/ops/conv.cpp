@@ -127,17 +127,24 @@ Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, co
   return dweight;
 }
 
-Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, Shape stride,
-                Shape padding, const Shape& padding_after, Shape dilation, Size groups) {
-  const Tensor x = channels_last(batched(input, nd)), w = contiguous(weight.alias());
-  const Tensor b = bias.defined() ? contiguous(bias.alias()) : bias;
+struct Forward {
+  Tensor x, w, b, y;  // b may be undefined
+  ConvForwardArgs args;
+};
+
+// What a forward pass needs, with a result that is not yet computed.
+Forward prepare_forward(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias,
+                        const Shape& stride, const Shape& padding, const Shape& padding_after, const Shape& dilation,
+                        Size groups) {
+  Forward f{channels_last(batched(input, nd)), contiguous(weight.alias()), {}, {}, {}};
+  f.b = bias.defined() ? contiguous(bias.alias()) : bias;
   ConvShape s = geometry(weight, groups, stride, padding, dilation);
   const Checked checked{op};
-  s.batch = x.shape()[0];
+  s.batch = f.x.shape()[0];
   Shape padded;
   for (int i = 0; i < nd; ++i) {
     const int d = 3 - nd + i;
-    s.in[d] = x.shape()[2 + i];
+    s.in[d] = f.x.shape()[2 + i];
     padded.push_back(checked.add(checked.add(s.in[d], padding[i]), padding_after[i]));
     const Size reach = checked.add(checked.mul(dilation[i], s.kernel[d] - 1), 1);
     SW_CHECK_SHAPE(reach <= padded[i], op, ": expected a kernel no larger than the padded input, got kernel ", reach,
@@ -146,12 +153,19 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
     s.out[d] = (padded[i] - reach) / stride[i] + 1;
   }
   check_volume(op, s, padded);
+  f.y = empty_channels_last(output_shape(f.x, s.out_channels, s.out, nd), f.x.dtype(), f.x.device());
+  f.args = ConvForwardArgs{s, f.x.dtype(), f.x.data(), f.w.data(), data_or_null(f.b), f.y.data()};
+  return f;
+}
 
-  const Tensor y = empty_channels_last(output_shape(x, s.out_channels, s.out, nd), x.dtype(), x.device());
-  launch(x.device(), conv_forward, ConvForwardArgs{s, x.dtype(), x.data(), w.data(), data_or_null(b), y.data()});
-  const Tensor result = unbatched(y, nd, input.dim());
+Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, Shape stride,
+                Shape padding, const Shape& padding_after, Shape dilation, Size groups) {
+  const Forward f = prepare_forward(op, nd, input, weight, bias, stride, padding, padding_after, dilation, groups);
+  launch(f.x.device(), conv_forward, f.args);
+  const Tensor result = unbatched(f.y, nd, input.dim());
   const int dim = input.dim();
-  tape::record(op, {result}, {input, weight, bias}, {x, w}, [s, nd, dim](tape::Backward& g) {
+  const ConvShape s = f.args.shape;
+  tape::record(op, {result}, {input, weight, bias}, {f.x, f.w}, [s, nd, dim](tape::Backward& g) {
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
     if (g.needs(0)) {
       const Grad dx = g.target(0, unbatched(x, nd, dim));
@@ -161,6 +175,15 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
     if (g.needs(2)) g.give(2, channel_sums(dy, dy.dtype()));
   });
   return result;
+}
+
+// A coefficient per channel, float32, or undefined.
+const float* coefficients(const char* op, const char* name, const Tensor& t, Size channels) {
+  if (!t.defined()) return nullptr;
+  SW_CHECK_TYPE(t.dtype() == DType::Float32, op, ": expected ", name, " in float32, got ", name_of(t.dtype()));
+  SW_CHECK_SHAPE(t.shape() == Shape{channels} && t.is_contiguous(), op, ": expected ", name, " of shape ",
+                 Shape{channels}, ", got ", t.shape());
+  return t.data_as<float>();
 }
 
 Tensor conv(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
@@ -234,6 +257,44 @@ Tensor conv_transpose(const char* op, int nd, const Tensor& input, const Tensor&
 }
 
 }  // namespace
+
+FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                       const Shape& padding, const Shape& dilation, Size groups, const ConvFusion& fusion) {
+  const char* op = "conv2d_fused";
+  check_operands(op, input, weight, bias, 2, groups, false);
+  SW_CHECK_TYPE(input.dtype() == DType::Float32 || input.dtype() == DType::BFloat16, op,
+                ": expected float32 or bfloat16, got ", name_of(input.dtype()));
+  SW_CHECK_VALUE(input.device().is_cpu() && input.dim() == 4, op, ": expected a batch of images on the CPU");
+  const Shape pad = per_dim(op, "padding", padding, 2, 0);
+  Forward f = prepare_forward(op, 2, input, weight, bias, per_dim(op, "stride", stride, 2, 1), pad, pad,
+                              per_dim(op, "dilation", dilation, 2, 1), groups);
+  const Size channels = f.args.shape.out_channels;
+  f.args.prologue = {coefficients(op, "in_scale", fusion.in_scale, f.args.shape.in_channels),
+                     coefficients(op, "in_shift", fusion.in_shift, f.args.shape.in_channels), fusion.in_activation};
+  f.args.epilogue.scale = coefficients(op, "scale", fusion.scale, channels);
+  f.args.epilogue.shift = coefficients(op, "shift", fusion.shift, channels);
+  f.args.epilogue.act = fusion.activation;
+  SW_CHECK_VALUE(
+      fusion.in_scale.defined() == fusion.in_shift.defined() && fusion.scale.defined() == fusion.shift.defined(), op,
+      ": expected both a scale and a shift, or neither");
+  Tensor residual;
+  if (fusion.residual.defined()) {
+    check_same(op, "input", input, "residual", fusion.residual);
+    SW_CHECK_SHAPE(fusion.residual.shape() == f.y.shape(), op, ": expected residual of shape ", f.y.shape(), ", got ",
+                   fusion.residual.shape());
+    residual = channels_last(fusion.residual.alias());
+    f.args.epilogue.residual = residual.data();
+  }
+  FusedConv result{f.y, {}, {}};
+  if (fusion.moments) {
+    result.mean = empty(Shape{channels}, DType::Float64, f.x.device());
+    result.deviations = empty(Shape{channels}, DType::Float64, f.x.device());
+    f.args.epilogue.mean = result.mean.data_as<double>();
+    f.args.epilogue.deviations = result.deviations.data_as<double>();
+  }
+  launch(f.x.device(), conv_forward, f.args);
+  return result;
+}
 
 #define SW_CONV(ND)                                                                                                   \
   Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,              \

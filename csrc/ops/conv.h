@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "kernels/conv_fused_args.h"
 #include "kernels/conv_shape.h"
 #include "kernels/dispatch.h"
 
@@ -40,12 +41,28 @@ Tensor conv_transpose2d(const Tensor& input, const Tensor& weight, const Tensor&
 Tensor conv_transpose3d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
                         const Shape& padding, const Shape& output_padding, int64_t groups, const Shape& dilation);
 
+// A convolution with what stands before and behind it in a residual network (kernels/conv_fused_args.h): for inference,
+// and to build ops from; nothing is recorded for a backward pass. CPU, float32 or bfloat16.
+struct ConvFusion {
+  Tensor in_scale, in_shift, scale, shift;  // float32, may be undefined
+  Tensor residual;                          // may be undefined
+  FusedAct in_activation = FusedAct::None, activation = FusedAct::None;
+  bool moments = false;
+};
+struct FusedConv {
+  Tensor y, mean, deviations;  // float64 moments, undefined unless asked for
+};
+FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                       const Shape& padding, const Shape& dilation, int64_t groups, const ConvFusion& fusion);
+
 // All pointers are of `dtype`.
 struct ConvForwardArgs {
   ConvShape shape;
   DType dtype;
   const void *x, *weight, *bias;  // bias may be null
   void* y;
+  ConvPrologue prologue = {};  // CPU kernels only
+  ConvEpilogue epilogue = {};
 };
 struct ConvDataGradArgs {
   ConvShape shape;

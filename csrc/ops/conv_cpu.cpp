@@ -5,6 +5,7 @@
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
+#include "ops/conv_fused.h"
 #include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
@@ -269,10 +270,17 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
-    if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
-    const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
-    run(Direction::Forward, a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.weight),
-        static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
+    const void* x = a.prologue ? prologue_pass(a) : a.x;
+    if (algorithm == ConvAlgorithm::Winograd) {
+      ConvForwardArgs plain = a;
+      plain.x = x;
+      winograd_forward(plain);
+    } else {
+      const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
+      run(Direction::Forward, a.shape, static_cast<const S*>(x), static_cast<const S*>(a.weight),
+          static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
+    }
+    if (a.epilogue) epilogue_pass(a);
   });
 }
 

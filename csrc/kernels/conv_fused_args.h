@@ -1,0 +1,27 @@
+// What a forward convolution may do on its way in and on its way out, so that the normalised activation of a residual
+// network need not be written. Only the CPU kernels do it, in float32 and bfloat16; the coefficients are float32.
+#pragma once
+#include "kernels/fused_args.h"
+
+namespace skipway {
+
+// The convolution reads act(x * scale[c] + shift[c]); what pads the image stays zero.
+struct ConvPrologue {
+  const float *scale = nullptr, *shift = nullptr;  // per source channel, both or neither
+  FusedAct act = FusedAct::None;
+  explicit operator bool() const { return scale != nullptr; }
+};
+
+// With z, the convolution with its bias:
+//   mean[k] = mean of z over the batch and all positions,   deviations[k] = sum of (z - mean[k])^2
+//   y = act(z * scale[k] + shift[k] + residual)
+struct ConvEpilogue {
+  double *mean = nullptr, *deviations = nullptr;   // out, per result channel; both or neither
+  const float *scale = nullptr, *shift = nullptr;  // per result channel, both or neither
+  const void* residual = nullptr;                  // like y, may be null
+  FusedAct act = FusedAct::None;
+  bool maps() const { return scale || residual || act != FusedAct::None; }
+  explicit operator bool() const { return mean || maps(); }
+};
+
+}  // namespace skipway

@@ -1,0 +1,14 @@
+// The parts of a forward convolution that kernels/conv_fused_args.h asks for, as passes of their own: for algorithms
+// that do not do them in passing.
+#pragma once
+#include "kernels/simd.h"
+#include "ops/conv.h"
+
+namespace skipway::SW_ISA {
+
+// The source image that the convolution is to read, in the calling thread's scratch memory.
+const void* prologue_pass(const ConvForwardArgs& args);
+// y holds z.
+void epilogue_pass(const ConvForwardArgs& args);
+
+}  // namespace skipway::SW_ISA
