@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -9,7 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import pth
 from .atomic import write_file
+from .errors import LoadError
 from .structure import Decoder, Encoder
 
 # The dtype names of the safetensors format, and NumPy's.
@@ -19,10 +22,6 @@ _FORMAT_NAMES = {
 }  # fmt: skip
 _NUMPY_NAMES = {v: k for k, v in _FORMAT_NAMES.items()}
 _STRUCTURE = "skipway.structure"
-
-
-class LoadError(ValueError):
-    """A file cannot be loaded; the message names it."""
 
 
 def save(
@@ -79,7 +78,11 @@ def load(
     mmap: bool | None = None,
     **ignored: Any,
 ) -> Any:
-    """Loads what :func:`save` wrote, or any safetensors file, which gives a dict of tensors.
+    """Loads what :func:`save` wrote, any safetensors file, which gives a dict of tensors, or a ``.pth`` file.
+
+    Of the files of ``torch.save``, tensors, parameters and plain containers are read, and anything else is refused;
+    nothing is unpickled, so that no file can run code. Tensors that shared memory share it again. Types that the
+    library does not have become wider ones: int8 and int16 are int32.
 
     Args:
         f: a path or an open binary file.
@@ -87,15 +90,24 @@ def load(
         pickle_module, weights_only, mmap: accepted and ignored; nothing is ever unpickled.
 
     Raises:
-        LoadError: a ValueError that names the file, when it is damaged, truncated or of another kind.
+        LoadError: a ValueError that names the file, when it is damaged, truncated or of another kind, or when it holds
+            anything but tensors and plain values.
         FileNotFoundError: when it is not there.
     """
     if hasattr(f, "read"):
-        name, raw = str(getattr(f, "name", "the open file")), f.read()
-    else:
-        name = os.fspath(f)
-        with open(f, "rb") as file:
-            raw = file.read()
+        return _load(str(getattr(f, "name", "the open file")), io.BytesIO(f.read()), map_location)
+    with open(f, "rb") as file:
+        return _load(os.fspath(f), file, map_location)
+
+
+def _load(name: str, file: BinaryIO, map_location: Any) -> Any:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if pth.is_torch_file(file.read(512), size):
+        file.seek(0)
+        return pth.read(name, file, lambda a: _place(_to_tensor(name, a), map_location))
+    file.seek(0)
+    raw = file.read()
     arrays, metadata = _parse(name, raw)
     decoder = Decoder(arrays, lambda a: _place(_to_tensor(name, a), map_location))
     if _STRUCTURE not in metadata:
@@ -110,10 +122,6 @@ def _parse(name: str, raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]
     import safetensors
 
     size = int.from_bytes(raw[:8], "little")  # of the header
-    if raw[:4] == b"PK\x03\x04" or (
-        raw[:1] == b"\x80" and raw[1:2] in (b"\2", b"\3", b"\4", b"\5") and size > len(raw)
-    ):
-        raise LoadError(f"{name}: this is a pickle, as torch.save writes; load reads safetensors files only")
     if len(raw) < 8:
         raise LoadError(f"{name}: not a safetensors file: {len(raw)} bytes long")
     try:
