@@ -21,14 +21,20 @@ from skipway import _core
 
 HERE = Path(__file__).resolve().parent
 ISAS = ("baseline", "avx2", "avx512")
+BF16_LEVELS = ("avx512_bf16", "amx", "amx_model")  # of bfloat16 products; the last is a model that runs everywhere
 NO_CUDA = "no_cuda_library"
 NARROW = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
 
 def available_isas() -> list[str]:
     """Those that this machine runs, the best last."""
-    best = _core.best_isa()
-    return list(ISAS[: ISAS.index(best) + 1])
+    return [isa for isa in ISAS if runs(isa)]
+
+
+def runs(level: str) -> bool:
+    """Does this machine run the level of `_core.set_isa`?"""
+    order = (*ISAS, *BF16_LEVELS)
+    return level == "amx_model" or order.index(level) <= order.index(_core.best_isa())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,6 +116,15 @@ def isa(request: Any) -> Iterator[str]:
     _core.set_isa(request.param)
     yield request.param
     _core.set_isa(before)
+
+
+@pytest.fixture(params=BF16_LEVELS)
+def bf16_level(request: Any, restore: None) -> str:
+    """Runs the test with the bfloat16 products of each level that this machine has, and with the model of AMX."""
+    if not runs(request.param):
+        pytest.skip(f"this machine has no {request.param}")
+    _core.set_isa(request.param)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 #include "core/memory_guard.h"
 #include "core/parallel.h"
 #include "core/storage.h"
-#include "kernels/isa.h"
+#include "kernels/isa_level.h"
 
 namespace skipway::bindings {
 
@@ -68,11 +68,11 @@ void add_settings(py::module_& m) {
   m.def("get_num_threads", &num_threads, "The number of threads that kernels use.");
   m.def("set_num_threads", &set_num_threads, "n"_a, py::call_guard<py::gil_scoped_release>(),
         "Sets the number of threads that kernels use (1 to 256). Results do not depend on it.");
-  m.def("get_isa", [] { return name_of(current_isa()); }, "The instruction set whose kernels run.");
-  m.def("best_isa", [] { return name_of(best_isa()); }, "The widest instruction set that this CPU runs.");
+  m.def("get_isa", [] { return name_of(current_level()); }, "The instruction set whose kernels run.");
+  m.def("best_isa", [] { return name_of(best_level()); }, "The widest instruction set that this CPU runs.");
   m.def(
-      "set_isa", [](const std::string& name) { set_isa(parse_isa(name.c_str())); }, "name"_a,
-      "Chooses the kernels' instruction set: baseline, avx2 or avx512.");
+      "set_isa", [](const std::string& name) { set_level(parse_level(name.c_str())); }, "name"_a,
+      "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
   m.def("memory_stats", &stats_dict, "device"_a = Device{},
         "Bytes in use by tensors and held from the system, now and at most, and calls of the allocator.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "device"_a = Device{},

@@ -5,6 +5,7 @@
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
+#include "ops/conv_bf16.h"
 #include "ops/conv_fused.h"
 #include "ops/conv_winograd.h"
 
@@ -271,9 +272,10 @@ void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
     const void* x = a.prologue ? prologue_pass(a) : a.x;
-    if (algorithm == ConvAlgorithm::Winograd) {
-      ConvForwardArgs plain = a;
-      plain.x = x;
+    ConvForwardArgs plain = a;
+    plain.x = x;
+    if (conv_forward_bf16(plain)) {
+    } else if (algorithm == ConvAlgorithm::Winograd) {
       winograd_forward(plain);
     } else {
       const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
@@ -285,7 +287,7 @@ void conv_forward(const ConvForwardArgs& a) {
 }
 
 void conv_data_grad(const ConvDataGradArgs& a) {
-  if (a.dx.mode == GradMode::Skip) return;
+  if (a.dx.mode == GradMode::Skip || conv_data_grad_bf16(a)) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::DataGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_data_grad(a);

@@ -7,6 +7,7 @@
 #include "kernels/conv_plan.h"
 #include "kernels/gemm.h"
 #include "ops/conv.h"
+#include "ops/conv_bf16.h"
 #include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
@@ -228,6 +229,7 @@ void sum_channels(int64_t rows, int64_t channels, const S* x, S* sum) {
 }  // namespace
 
 void conv_weight_grad(const ConvWeightGradArgs& a) {
+  if (conv_weight_grad_bf16(a)) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::WeightGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_weight_grad(a);

@@ -1,0 +1,309 @@
+// Forward and data gradient of bfloat16 images: the correlation of kernels/conv_plan.h over pairs of channels. Frames
+// hold an even number of channels; weights are packed into panels [run][pair][lane][2] (kernels/bf16_micro.h).
+#include "ops/conv_bf16.h"
+
+#include "kernels/bf16_store.h"
+#include "kernels/conv_plan.h"
+
+namespace skipway::SW_ISA {
+namespace {
+
+enum Slot { kTables, kWeights, kBias, kFrames };
+constexpr int64_t kFrameCache = 512 << 10;
+
+struct Correlation {
+  Plan plan;
+  Blocks blocks;
+  Frame frame;
+  const Pass* passes;
+  int64_t tap;     // elements per tap: the source channels, rounded up to pairs
+  int64_t padded;  // result channels, rounded up to whole vectors
+  int vecs;        // per panel; the last panel may have fewer
+  const bfloat16* weights;
+  const float* bias;  // `padded` elements, or null
+  bfloat16* to;
+  bool add;
+  SW_INLINE int64_t panels() const { return ceil_div(padded, vecs * kBf16Lanes); }
+  SW_INLINE int panel_vecs(int64_t panel) const { return int(smaller(vecs, padded / kBf16Lanes - panel * vecs)); }
+  // Elements that the panels of all passes before this one take, and this one's up to `panel`.
+  SW_INLINE int64_t panel_offset(const Pass& pass, int64_t panel) const {
+    int64_t offset = panel * vecs * kBf16Lanes * pass.runs * chunks_of(pass.run).held();
+    for (const Pass* p = passes; p != &pass; ++p) offset += padded * p->runs * chunks_of(p->run).held();
+    return offset;
+  }
+};
+
+// A strip of positions: `rows` of them at `a`, of which those from `skip` on are stored at `to`.
+struct Strip {
+  const bfloat16* a;
+  bfloat16* to;
+  int skip;
+};
+
+// Strips wait here until the unit can take them together; their sums are rounded and stored while the unit computes
+// the next ones.
+class Strips {
+ public:
+  Strips(const Correlation& c, const Pass& pass, int64_t panel, int64_t a_row, int64_t to_row)
+      : c_(c), pass_(pass), to_row_(to_row) {
+    vecs_ = c.panel_vecs(panel);
+    width_ = vecs_ * kBf16Lanes;
+    lane0_ = panel * c.vecs * kBf16Lanes;
+    lanes_ = smaller(width_, c.plan.to_channels - lane0_);
+    tile_.vecs = vecs_;
+    tile_.a_row = a_row;
+    tile_.c_row = width_;
+    tile_.chunks = chunks_of(pass.run);
+    tile_.b = c.weights + c.panel_offset(pass, panel);
+    tile_.b_step = 2 * width_;
+    tile_.onto = false;
+    run_of_b_ = tile_.chunks.held() * width_;
+    for (int64_t d = 0; d < 3; ++d) {
+      const Axis& a = pass.axis[d];
+      low_[d] = a.shift(0), high_[d] = a.shift(a.taps - 1);
+      if (low_[d] > high_[d]) low_[d] = high_[d];
+    }
+  }
+
+  // Chooses the runs that read more than padding at position q, as far as its first `axes` axes tell.
+  SW_INLINE void select(const int64_t* q, int axes) {
+    uint64_t kept = kAll;
+    if (pass_.runs <= 64 && !inside(q, axes)) {
+      kept = 0;
+      for (int64_t r = 0; r < pass_.runs; ++r) kept |= uint64_t(pass_.reads(c_.plan.from_size, r, q, axes)) << r;
+    }
+    if (kept == kept_ && ready_) return;
+    flush();
+    ready_ = true;
+    kept_ = kept;
+    if (kept == kAll) {
+      tile_.a_outer = pass_.offsets;
+      tile_.b_outer = nullptr;
+      tile_.outer = pass_.runs;
+      return;
+    }
+    tile_.outer = 0;
+    for (int64_t r = 0; r < pass_.runs; ++r)
+      if (kept >> r & 1) a_[tile_.outer] = pass_.offsets[r], b_[tile_.outer++] = r * run_of_b_;
+    tile_.a_outer = a_;
+    tile_.b_outer = b_;
+  }
+
+  SW_INLINE void push(const bfloat16* a, bfloat16* to, int rows, int skip) {
+    if (tile_.parts > 0 && rows != tile_.rows) flush();
+    tile_.rows = rows;
+    tile_.a[tile_.parts] = a;
+    tile_.c[tile_.parts] = sums_[now_] + tile_.parts * rows * width_;
+    strips_[now_][tile_.parts] = {a, to, skip};
+    if (++tile_.parts == Bf16Unit::parts(vecs_)) flush();
+  }
+
+  SW_INLINE void flush() {
+    if (tile_.parts == 0) return;
+    session_.multiply(tile_);
+    parts_[now_] = tile_.parts, rows_[now_] = tile_.rows;
+    now_ ^= 1;
+    store(now_);
+    tile_.parts = 0;
+  }
+
+  SW_INLINE void finish() {
+    flush();
+    store(now_ ^ 1);
+  }
+
+ private:
+  static constexpr uint64_t kAll = ~uint64_t(0);
+
+  SW_INLINE bool inside(const int64_t* q, int axes) const {
+    for (int d = 0; d < axes; ++d) {
+      const int64_t at = q[d] * pass_.axis[d].from_step;
+      if (at + low_[d] < 0 || at + high_[d] >= c_.plan.from_size[d]) return false;
+    }
+    return true;
+  }
+
+  SW_INLINE void store(int which) {
+    for (int p = 0; p < parts_[which]; ++p) {
+      const Strip& s = strips_[which][p];
+      const int rows = rows_[which];
+      store_rows(sums_[which] + (p * rows + s.skip) * width_, width_, rows - s.skip, lanes_,
+                 c_.bias ? c_.bias + lane0_ : nullptr, s.to + s.skip * to_row_, to_row_, c_.add);
+    }
+    parts_[which] = 0;
+  }
+
+  const Correlation& c_;
+  const Pass& pass_;
+  int64_t to_row_, width_, lane0_, lanes_, run_of_b_, low_[3], high_[3];
+  int vecs_, now_ = 0, parts_[2] = {}, rows_[2] = {};
+  bool ready_ = false;
+  uint64_t kept_ = kAll;
+  Bf16Tile tile_{};
+  Bf16Session session_;
+  Strip strips_[2][Bf16Unit::kMaxParts];
+  int64_t a_[64], b_[64];
+  alignas(64) float sums_[2][Bf16Unit::kMaxParts * 16 * 32];
+};
+
+struct Loop {
+  int64_t count, from, to;
+};
+
+// All results of a block that one pass gives one panel. A strip runs along the innermost axis, or over images where
+// that axis is very short.
+void correlate_panel(const Correlation& c, const Pass& pass, const BlockRange& range, const bfloat16* frames,
+                     int64_t panel) {
+  Loop loop[4] = {{range.images, c.frame.image, c.plan.to_image}};
+  bfloat16* to = c.to + range.image0 * c.plan.to_image + panel * c.vecs * kBf16Lanes;
+  for (int d = 0; d < 3; ++d) {
+    const Axis& a = pass.axis[d];
+    const int64_t begin = range.begin[d], end = smaller(range.end[d], a.count);
+    if (end <= begin) return;
+    loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.plan.to_stride[d]};
+    to += (a.first + begin * a.to_step) * c.plan.to_stride[d];
+  }
+  const bool narrow = is_narrow(c.plan, range.images);
+  if (narrow) {
+    const Loop images = loop[0];
+    loop[0] = loop[3];
+    loop[3] = images;
+  }
+  // Strips of one length, the last of which begins early, so that the tile unit keeps its configuration.
+  const int64_t length = loop[3].count, strips = ceil_div(length, Bf16Unit::rows(c.panel_vecs(panel)));
+  const int64_t rows = ceil_div(length, strips);
+  Strips work(c, pass, panel, loop[3].from, loop[3].to);
+  for (int64_t i = 0; i < loop[0].count; ++i)
+    for (int64_t j = 0; j < loop[1].count; ++j)
+      for (int64_t k = 0; k < loop[2].count; ++k) {
+        const int64_t q[3] = {range.begin[0] + j, range.begin[1] + k, range.begin[2] + i};
+        work.select(q, narrow ? 3 : 2);
+        const bfloat16* a = frames + i * loop[0].from + j * loop[1].from + k * loop[2].from;
+        bfloat16* at = to + i * loop[0].to + j * loop[1].to + k * loop[2].to;
+        for (int64_t s = 0; s < strips; ++s) {
+          const int64_t first = smaller(s * rows, length - rows);
+          work.push(a + first * loop[3].from, at + first * loop[3].to, int(rows), int(s * rows - first));
+        }
+      }
+  work.finish();
+}
+
+// One panel of one pass, [run][chunk][pair][lane][2]:
+//   weight[(lane0 + lane) * result + c * source + tap], c < channels, lane < lanes, and zeros elsewhere.
+template <class S>
+void pack_panel(const Correlation& c, const S* weight, int64_t result, int64_t source, const Pass& pass, int64_t lanes,
+                int64_t width, bfloat16* panel) {
+  const int64_t channels = c.plan.from_channels, merged = pass.run / c.tap;
+  const Chunks chunks = chunks_of(pass.run);
+  for (int64_t r = 0; r < pass.runs; ++r)
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk)
+      for (int64_t e = chunks.start(chunk); e < chunks.start(chunk) + chunks.size; e += 2, panel += 2 * width) {
+        if (e < chunk * chunks.size || e >= pass.run) {  // seen by the chunk before, or beyond
+          clear(panel, 2 * width);
+          continue;
+        }
+        const int64_t channel = e % c.tap;
+        const S* from = weight + channel * source + pass.tap_ids[r * merged + e / c.tap];
+        const bool both = channel + 1 < channels;
+        for (int64_t j = 0; j < lanes; ++j) {
+          panel[2 * j] = bfloat16(float(from[j * result]));
+          panel[2 * j + 1] = both ? bfloat16(float(from[j * result + source])) : bfloat16{};
+        }
+        clear(panel + 2 * lanes, 2 * (width - lanes));
+      }
+}
+
+template <class S>
+const bfloat16* pack_weights(const Correlation& c, const S* weight) {
+  const Plan& p = c.plan;
+  const bool forward = p.direction == Direction::Forward;
+  const int64_t result = forward ? p.from_channels * p.taps : p.taps;
+  const int64_t source = forward ? p.taps : p.to_channels * p.taps;
+  int64_t size = 0;
+  for (int64_t i = 0; i < p.passes; ++i) size += c.padded * c.passes[i].runs * chunks_of(c.passes[i].run).held();
+  bfloat16* packed = static_cast<bfloat16*>(thread_scratch(kWeights, size_t(size) * sizeof(bfloat16)));
+  const int64_t count = c.panels(), width = c.vecs * kBf16Lanes;
+  parallel_for(count, larger(1, (32 << 10) * count / larger(size, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t pass = 0; pass < p.passes; ++pass)
+        pack_panel(c, weight + i * width * result, result, source, c.passes[pass],
+                   smaller(width, p.to_channels - i * width), c.panel_vecs(i) * kBf16Lanes,
+                   packed + c.panel_offset(c.passes[pass], i));
+  });
+  return packed;
+}
+
+const float* pack_bias(const Correlation& c, const void* bias, DType dtype) {
+  if (!bias) return nullptr;
+  float* packed = static_cast<float*>(thread_scratch(kBias, size_t(c.padded) * sizeof(float)));
+  clear(packed, c.padded);
+  const int64_t n = c.plan.to_channels;
+  if (dtype == DType::Float32) {
+    convert(static_cast<const float*>(bias), packed, n);
+  } else {
+    convert(static_cast<const bfloat16*>(bias), packed, n);
+  }
+  return packed;
+}
+
+// Vectors per panel: with two, a broadcast serves two vectors; four suit rows too short to fill the registers
+// otherwise.
+int panel_vecs(int64_t padded, int64_t strip) {
+  const int64_t vecs = padded / kBf16Lanes;
+  if (vecs == 1) return 1;
+  return Bf16Unit::kMaxVecs == 4 && vecs % 4 == 0 && strip <= Bf16Unit::rows(4) ? 4 : 2;
+}
+
+// The results that no tap reaches are the bias, or zero.
+void fill_unreached(const Correlation& c) {
+  const int64_t channels = c.plan.to_channels, positions = c.plan.shape.batch * c.plan.to_image / channels;
+  parallel_for(positions, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
+    if (!c.bias) return clear(c.to + begin * channels, (end - begin) * channels);
+    for (int64_t i = begin; i < end; ++i) convert(c.bias, c.to + i * channels, channels);
+  });
+}
+
+}  // namespace
+
+void conv_bf16(const ConvBf16Args& a) {
+  const ConvShape s = flattened(a.shape);
+  Correlation c{};
+  c.plan = make_plan(s, a.data_grad ? Direction::DataGrad : Direction::Forward);
+  const Plan& p = c.plan;
+  if (s.batch * p.to_channels * p.to_size[0] * p.to_size[1] * p.to_size[2] == 0) return;
+  c.to = static_cast<bfloat16*>(a.to), c.add = a.add;
+  c.padded = round_up(p.to_channels, kBf16Lanes);
+  c.tap = round_up(p.from_channels, 2);
+  c.bias = pack_bias(c, a.bias, a.bias_dtype);
+  if (!p.covers && !a.add) fill_unreached(c);
+  if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
+
+  const int64_t macs = p.macs();
+  c.blocks = make_blocks(p, macs, p.frame_positions() * c.tap * int64_t(sizeof(bfloat16)), kFrameCache);
+  const bool narrow = is_narrow(p, c.blocks.images);
+  c.vecs = panel_vecs(c.padded, narrow ? c.blocks.images : p.positions[2]);
+  const int64_t channels = c.tap + frame_channels(p, sizeof(bfloat16)) - p.from_channels;
+  c.frame = make_frame(p, c.blocks, channels, c.tap != p.from_channels);
+
+  char* tables = static_cast<char*>(
+      thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
+  Pass* passes = reinterpret_cast<Pass*>(tables);
+  make_passes(p, c.frame, c.tap, !narrow, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
+  c.passes = passes;
+  c.weights = a.weight_dtype == DType::Float32 ? pack_weights(c, static_cast<const float*>(a.weight))
+                                               : pack_weights(c, static_cast<const bfloat16*>(a.weight));
+
+  // Where a block alone is much work for little data, panels are shared out as well.
+  const int64_t all = c.panels(), wanted = smaller(smaller(s.batch * macs / (4 << 20), 16), all);
+  const int64_t shares = clamped(c.blocks.count() < wanted ? ceil_div(wanted, c.blocks.count()) : 1, 1, all);
+  const bfloat16* from = static_cast<const bfloat16*>(a.from);
+  parallel_tasks(c.blocks.count() * shares, [&](int64_t task) {
+    const BlockRange range = block_range(p, c.blocks, task / shares);
+    const bfloat16* frames = block_frames<bfloat16>(p, c.frame, c.blocks, range, from, kFrames);
+    const int64_t share = task % shares;
+    for (int64_t i = all * share / shares; i < all * (share + 1) / shares; ++i)
+      for (int64_t pass = 0; pass < p.passes; ++pass) correlate_panel(c, c.passes[pass], range, frames, i);
+  });
+}
+
+}  // namespace skipway::SW_ISA

@@ -1,0 +1,109 @@
+"""Convolutions of bfloat16 images on instructions that multiply bfloat16: every level, and the model of AMX's tiles."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import skipway as sw
+import skipway.nn.functional as F
+from op_cases import round_to
+from op_runner import array_of, tensor_of
+from skipway import _core
+from skipway.testing import reference as R
+from test_conv import CASES, check
+from tolerances import allowed
+
+
+def test_values_and_gradients_are_exact(bf16_level: str) -> None:
+    for seed, case in enumerate(CASES):
+        check(**case, dtype="bfloat16", seed=seed)
+
+
+# input, filters and kernel, stride, padding, dilation: the layers of residual networks, cut down, and odd sizes
+SHAPES: list[tuple[tuple[int, ...], tuple[int, ...], Any, Any, Any]] = [
+    ((3, 16, 32, 32), (16, 3, 3), 1, 1, 1),
+    ((2, 3, 32, 32), (16, 3, 3), 1, 1, 1),
+    ((5, 64, 8, 8), (64, 3, 3), 1, 1, 1),
+    ((2, 16, 32, 32), (32, 3, 3), 2, 1, 1),
+    ((2, 32, 16, 16), (64, 1, 1), 2, 0, 1),
+    ((1, 3, 45, 47), (64, 7, 7), 2, 3, 1),
+    ((2, 128, 7, 7), (96, 3, 3), 1, 1, 1),
+    ((4, 80, 7, 7), (36, 1, 1), 1, 0, 1),
+    ((2, 7, 17, 19), (33, 5, 3), (2, 1), (2, 0), (1, 2)),
+    ((7, 33, 3, 5), (17, 3, 3), 1, 2, 1),
+    ((1, 1, 31, 33), (1, 3, 3), 1, 1, 1),
+]
+
+
+def bf16(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return round_to(rng.standard_normal(shape), "bfloat16")
+
+
+def assert_close(got: Any, expected: np.ndarray, length: int, terms: float, what: str) -> None:
+    off = np.abs(array_of(got) - expected) / allowed("conv2d", "bfloat16", expected, length, terms)
+    assert off.max() <= 1, f"{what}: {off.max():.3} times what is allowed"
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_against_float64(bf16_level: str, shape: Any) -> None:
+    size, (k, *kernel), stride, padding, dilation = shape
+    rng = np.random.default_rng(3)
+    x, w, b = bf16(rng, *size), bf16(rng, k, size[1], *kernel), bf16(rng, k)
+    tx, tw, tb = (tensor_of(a, "bfloat16").requires_grad_() for a in (x, w, b))
+    y = F.conv2d(tx, tw, tb, stride, padding, dilation)
+    dy = bf16(rng, *y.shape)
+    y.backward(tensor_of(dy, "bfloat16"))
+    taps = int(np.prod(kernel))
+    assert_close(y, R.conv2d(x, w, b, stride, padding, dilation), size[1] * taps, 1.0, "y")
+    gradients = R.conv2d_backward(dy, x, w, b, stride, padding, dilation)
+    pixels = dy.size // k
+    lengths = (k * taps, pixels, pixels)
+    for leaf, expected, length, what in zip((tx, tw, tb), gradients, lengths, ("dx", "dw", "db"), strict=True):
+        assert_close(leaf.grad, expected, length, 1.0, what)
+
+
+def run(threads: int) -> list[np.ndarray]:
+    sw.set_num_threads(threads)
+    rng = np.random.default_rng(5)
+    results = []
+    for size, k, stride in (((6, 16, 24, 24), 32, 1), ((2, 40, 9, 9), 72, 2)):
+        x, w = (tensor_of(bf16(rng, *s), "bfloat16").requires_grad_() for s in (size, (k, size[1], 3, 3)))
+        y = F.conv2d(x, w, None, stride, 1)
+        y.backward(tensor_of(bf16(rng, *y.shape), "bfloat16"))
+        results += [array_of(t) for t in (y, x.grad, w.grad)]
+    return results
+
+
+def test_any_number_of_threads_gives_the_same_bits(bf16_level: str) -> None:
+    first = run(1)
+    for threads in (2, 5):
+        for a, b in zip(first, run(threads), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_nan_stays_where_it_is_read(bf16_level: str) -> None:
+    x = np.zeros((1, 3, 9, 9))
+    x[0, 1, 4, 4] = np.nan
+    y = array_of(F.conv2d(tensor_of(x, "bfloat16"), tensor_of(np.ones((17, 3, 3, 3)), "bfloat16"), None, 1, 1))
+    expected = np.zeros((9, 9), bool)
+    expected[3:6, 3:6] = True
+    assert np.array_equal(np.isnan(y[0]), np.broadcast_to(expected, (17, 9, 9)))
+
+
+def test_levels_can_be_chosen(restore: None) -> None:
+    with pytest.raises(ValueError, match="expected baseline, avx2, avx512, avx512_bf16 or amx, got neon"):
+        _core.set_isa("neon")
+    code = "import skipway as sw; print(sw._core.get_isa(), sw.config()['instruction set'])"
+    for level in ("avx512_bf16", "amx", "amx_model"):
+        environment = dict(os.environ, SKIPWAY_ISA=level)
+        shown = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx", "amx_model"]
+        runs = min(level, _core.best_isa(), key=order.index)
+        assert shown.stdout.split()[:2] == [runs, runs]
