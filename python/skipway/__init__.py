@@ -70,7 +70,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 newaxis = None
 
 _LAZY_MODULES = {
-    "amp", "backends", "cli", "cuda", "data", "distributed", "distributions", "hub", "io", "jit", "linalg",
+    "amp", "backends", "cli", "cuda", "data", "distributed", "distributions", "hub", "io", "jit", "lab", "linalg",
     "models", "multiprocessing", "testing", "train", "version",
 }  # fmt: skip
 _LAZY_NAMES = {

@@ -132,6 +132,28 @@ def _run_options(add: Any) -> None:
         "(default: a new run)")  # fmt: skip
 
 
+def _lab_parser(sub: Any) -> None:
+    from . import lab
+
+    width = max(map(len, lab.EXPERIMENTS))
+    listing = "\n".join(f"  {name:{width}}  {line}" for name, line in lab.EXPERIMENTS.items())
+    p = sub.add_parser(
+        "lab",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="run an experiment on deep networks; without a name, list them",
+        description="Runs an experiment: prints in one sentence what was seen, and writes NAME.png and NAME.json."
+        f"\n\nexperiments:\n{listing}",
+    )
+    add = p.add_argument
+    add("name", nargs="?", metavar="NAME", help="an experiment; none lists them")
+    add("--device", default="cpu", metavar="NAME", help="cpu, or cuda where the build has it (default: cpu)")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same numbers (default: 0)")
+    add("--quick", action="store_true", help="a smaller version, in seconds")
+    add("--out", default="runs/lab", metavar="DIR", help="folder for NAME.png and NAME.json (default: runs/lab)")
+    add("--data", metavar="NAME", help="a data set, for experiments that learn from images (default: its own)")
+    add("--data-dir", metavar="DIR", help="where the files of the data set are")
+
+
 def build_parser() -> argparse.ArgumentParser:
     from . import __version__
 
@@ -141,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"skipway {__version__}")
     sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _train_parser(sub)
+    _lab_parser(sub)
     sub.add_parser("info", help="show the version, the processor's instruction sets and the threads in use")
     return parser
 
@@ -155,6 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _Parser(prog=prog).error(f"unrecognized arguments: {' '.join(unknown)}")
     if args.command == "train":
         return _train(args, given)
+    if args.command == "lab":
+        return _lab(args)
     if args.command == "info":
         return _info()
     parser.print_help()
@@ -168,10 +193,30 @@ def _info() -> int:
     return 0
 
 
-def _fail(error: BaseException, code: int) -> int:
+def _fail(error: BaseException, code: int, command: str = "train") -> int:
     text = " ".join(str(error).split())
-    print(f"skipway train: error: {text}", file=sys.stderr)
+    print(f"skipway {command}: error: {text}", file=sys.stderr)
     return code
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from . import lab
+    from .data.files import DataError
+
+    if args.name is None:
+        for name, line in lab.EXPERIMENTS.items():
+            print(f"{name:{max(map(len, lab.EXPERIMENTS))}}  {line}")
+        return 0
+    values = {k: v for k, v in vars(args).items() if k not in ("command", "name")}
+    try:
+        result = lab.get(args.name)(**values)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except (lab.LabError, DataError, OSError, ImportError) as e:
+        return _fail(e, 2, "lab")
+    print(f"{args.out}/{result.name}.png, {args.out}/{result.name}.json ({result.seconds:.1f} s)")
+    return 0
 
 
 def _train(args: argparse.Namespace, given: list[str]) -> int:

@@ -1,0 +1,171 @@
+"""The experiments of skipway.lab: their findings in the quick version, and what is written and said."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import skipway as sw
+from skipway import cli, lab
+
+pytest.importorskip("matplotlib")
+RESULTS: dict[str, lab.Result] = {}
+
+
+def quick(name: str) -> lab.Result:
+    """The quick version, run once."""
+    if name not in RESULTS:
+        RESULTS[name] = lab.get(name)(quick=True, progress=False, **({"data": "digits"} if DIGITS.get(name) else {}))
+    return RESULTS[name]
+
+
+# Those whose own data set does not come with the package.
+DIGITS = {"depth": True}
+
+
+@pytest.mark.parametrize("name", lab.names())
+def test_every_finding_holds(name):
+    result = quick(name)
+    assert result.holds, result.finding
+    assert len(result.finding) > 60 and "\n" not in result.finding and "nan" not in result.finding
+
+
+@pytest.mark.parametrize("name", lab.names())
+def test_every_experiment_draws_from_its_json(name, tmp_path):
+    result = quick(name)
+    numbers, picture = result.save(tmp_path)
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and 5_000 < picture.stat().st_size < 400_000
+    stored = json.loads(numbers.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
+    assert stored["finding"] == result.finding and stored["settings"]["seed"] == 0
+    again = lab.load(numbers)
+    assert again.data == result.data and again.png() == picture.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["signal", "bounds", "shattering"])
+def test_the_seed_decides_the_numbers(name):
+    before = sw.get_rng_state().numpy().tobytes()
+    again, other = (lab.get(name)(quick=True, progress=False, seed=seed) for seed in (0, 1))
+    assert again.data == quick(name).data and other.data != again.data
+    assert sw.get_rng_state().numpy().tobytes() == before
+
+
+# ------------------------------------------------------------------------------------------------------- the findings
+
+
+def test_signal_follows_the_theory_of_each_scheme():
+    runs = quick("signal").data["runs"]["30"]
+    kaiming, xavier = (np.array(runs[s]["plain"]["std"]) for s in ("Kaiming, ReLU", "Xavier, ReLU"))
+    slope = np.polyfit(np.arange(31), np.log2(xavier), 1)[0]
+    assert -0.6 < slope < -0.4  # half of the mean square in each layer
+    assert 0.2 < kaiming[-1] < 3
+    gradients = np.array(runs["normal 0.01, tanh"]["plain"]["gradient_std"])
+    assert gradients[0] < 1e-20 and gradients[-1] > 0.5
+    assert min(runs["normal 0.01, tanh"]["bn"]["std"]) > 0.3
+
+
+def test_signal_histograms_are_shares():
+    histogram = np.array(quick("signal").data["runs"]["10"]["Xavier, tanh"]["plain"]["histogram"])
+    np.testing.assert_allclose(histogram.sum(1), 1, atol=5e-3)
+
+
+def test_disc_needs_batch_norm():
+    data = quick("disc").data
+    i = data["stds"].index(0.01)
+    assert data["errors"]["without"][i] > 0.4 and data["errors"]["with"][i] < 0.15
+
+
+def test_bounds_enclose_the_gradient():
+    data = quick("bounds").data
+    for run in data["runs"].values():
+        low = np.nan_to_num(np.array(run["lower"], float), nan=-np.inf)
+        assert (low <= np.array(run["measured"], float) + 1e-3).all()
+        assert (np.array(run["measured"], float) <= np.array(run["upper"], float) + 1e-3).all()
+    assert data["fft_error"] < 1e-10
+
+
+def test_conv_spectrum_of_a_known_kernel():
+    from skipway.lab.experiments.bounds import conv_spectrum
+
+    kernel = np.zeros((2, 2, 3, 3))
+    kernel[0, 0, 1, 1], kernel[1, 1, 0, 2] = 2.0, 3.0  # a picture moved about keeps its norm
+    np.testing.assert_allclose(conv_spectrum(kernel, 4), [3.0] * 16 + [2.0] * 16)
+    with pytest.raises(ValueError, match=r"k up to 2, got \(2, 2, 3, 3\)"):
+        conv_spectrum(kernel, 2)
+
+
+def test_shattering_orders_the_networks():
+    data = quick("shattering").data
+    at = {name: values[data["lag"]] for name, values in data["autocorrelation"].items()}
+    assert at["1 layer"] > 0.9 and abs(at["BN, 50"]) < 0.2 < at["ResNet with BN, 50"] < at["branches x 0.1, 50"]
+    assert min(data["autocorrelation"]["Looks-Linear, 50"]) > 0.999
+    deep = data["deep"]
+    assert deep["looks-linear"]["test_accuracy"] > deep["Kaiming"]["test_accuracy"] + 0.3
+
+
+# ----------------------------------------------------------------------------------------------- what is said and shown
+
+
+def test_a_result_in_a_notebook():
+    result = quick("bounds")
+    html = result._repr_html_()
+    picture = re.fullmatch(r'<img alt="[^"]+" src="data:image/png;base64,([^"]+)">', html)
+    assert picture and base64.b64decode(picture[1]).startswith(b"\x89PNG")
+    assert str(result) == result.finding and "bounds" in repr(result)
+
+
+def test_the_command_writes_and_says(tmp_path, capsys):
+    assert cli.main(["lab", "bounds", "--quick", "--seed", "3", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert json.loads((tmp_path / "bounds.json").read_text())["settings"]["seed"] == 3
+    assert (tmp_path / "bounds.png").stat().st_size > 10_000
+    assert "singular values" in out and str(tmp_path / "bounds.png") in out
+
+
+def test_the_command_lists_the_experiments(capsys):
+    assert cli.main(["lab"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == lab.names() and all(len(line.split()) > 4 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "unknown experiment 'nonsense'; expected one of signal, disc, bounds"),
+        (["signal", "--data", "digits"], "signal: uses no data set, got 'digits'"),
+        (["shattering", "--data", "cifar10"], "shattering: data must be one of digits, got 'cifar10'"),
+        (["signal", "--seed", "-1"], "signal: seed must be a whole number from 0 to"),
+        (["signal", "--device", "cuda:7"], "signal: device cuda:7 cannot be used: "),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys, tmp_path):
+    assert cli.main(["lab", *arguments, "--quick", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert cli.main(["lab", "signal", "--quick", "--out", str(tmp_path)]) == 2
+    assert "drawing needs matplotlib: pip install 'skipway[plot]'" in capsys.readouterr().err
+    result = lab.bounds(quick=True, progress=False)  # the numbers need no figure
+    with pytest.raises(ImportError, match="matplotlib"):
+        result.figure()
+    assert result.finding in result._repr_html_()
+
+
+def test_names_of_the_lab():
+    assert set(lab.names()) <= {name.replace("_", "-") for name in dir(lab)}
+    assert "Args:" in lab.signal.__doc__ and lab.signal.__name__ == "signal"
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'; its experiments are signal"):
+        _ = lab.nonsense
+    with pytest.raises(ValueError, match="unknown experiment"):
+        lab.get("nonsense")
+
+
+def test_load_refuses_other_files(tmp_path):
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(ValueError, match="holds no result"):
+        lab.load(tmp_path / "x.json")
