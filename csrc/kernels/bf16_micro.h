@@ -22,11 +22,13 @@ struct Chunks {
 
 struct Bf16Unit {
 #ifdef SW_AMX
+  static constexpr bool kTiles = true;
   static constexpr int kMaxVecs = 2, kMaxParts = 4, kMaxRows = 16;
   static constexpr int64_t kMaxChunk = 32;
   SW_INLINE static constexpr int parts(int vecs) { return vecs == 1 ? 4 : 2; }
   SW_INLINE static constexpr int rows(int) { return 16; }
 #else
+  static constexpr bool kTiles = false;
   static constexpr int kMaxVecs = 4, kMaxParts = 1, kMaxRows = 28;
   static constexpr int64_t kMaxChunk = int64_t(1) << 40;
   SW_INLINE static constexpr int parts(int) { return 1; }
@@ -64,6 +66,51 @@ class Bf16Session {
  private:
   int rows_ = 0;
   int64_t chunk_ = 0;
+};
+
+// Strips of rows that are waiting until the unit can take them together.
+class Bf16Tiles {
+ public:
+  Bf16Tiles(int64_t a_row, Chunks chunks) {
+    tile_.a_row = a_row;
+    tile_.chunks = chunks;
+    tile_.outer = 1;
+  }
+  // b: packed rows of vecs * 16 pairs.
+  SW_INLINE void lanes(const bfloat16* b, int vecs, int64_t c_row) {
+    tile_.b = b, tile_.vecs = vecs;
+    tile_.b_step = 2 * vecs * kBf16Lanes;
+    tile_.c_row = c_row;
+  }
+  SW_INLINE void runs(const int64_t* a, const int64_t* b, int64_t count) {
+    tile_.a_outer = a, tile_.b_outer = b, tile_.outer = count;
+  }
+  SW_INLINE void push(const bfloat16* a, float* c, int rows, bool onto) {
+    if (tile_.parts > 0 && rows != tile_.rows) flush();
+    tile_.rows = rows;
+    tile_.onto = onto;
+    tile_.a[tile_.parts] = a;
+    tile_.c[tile_.parts] = c;
+    if (++tile_.parts == Bf16Unit::parts(tile_.vecs)) flush();
+  }
+  // Before lanes, runs or onto change, and at the end.
+  SW_INLINE void flush() {
+    if (tile_.parts > 0) session_.multiply(tile_);
+    tile_.parts = 0;
+  }
+  // All rows [0, rows) of a and c: whole tiles where the unit has them, equal strips of registers else.
+  SW_INLINE void push_rows(const bfloat16* a, float* c, int64_t rows, bool onto) {
+    const int64_t most = Bf16Unit::rows(tile_.vecs), strips = ceil_div(rows, most);
+    for (int64_t i = 0; i < strips; ++i) {
+      const int64_t first = Bf16Unit::kTiles ? i * most : rows * i / strips;
+      const int64_t end = Bf16Unit::kTiles ? smaller(first + most, rows) : rows * (i + 1) / strips;
+      push(a + first * tile_.a_row, c + first * tile_.c_row, int(end - first), onto);
+    }
+  }
+
+ private:
+  Bf16Tile tile_{};
+  Bf16Session session_;
 };
 
 }  // namespace skipway::SW_ISA

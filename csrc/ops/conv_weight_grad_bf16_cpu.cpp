@@ -18,11 +18,6 @@ constexpr int64_t kBlockCache = 512 << 10, kLargeSums = 1 << 20, kLargeBlockCach
 constexpr int64_t kSmallChannels = 8;
 constexpr int64_t kPanel = 2 * kBf16Lanes;  // result channels that lie together in the sums: [panel][r][s][c][lane]
 constexpr int64_t kPiece = 256;             // pixels for which a tile of sums stays in registers
-#ifdef SW_AMX
-constexpr bool kTiles = true;
-#else
-constexpr bool kTiles = false;
-#endif
 
 // One spatial axis.
 struct Side {
@@ -142,53 +137,15 @@ const bfloat16* fill_gradient(const WeightGrad& g, const Block& b) {
   return dv;
 }
 
-// Tiles of sums that are waiting for the unit.
-class Tiles {
- public:
-  Tiles(const WeightGrad& g, int64_t inner) {
-    tile_.a_row = g.xt_row;
-    tile_.chunks = chunks_of(inner);
-  }
-  SW_INLINE void lanes(const bfloat16* b, int vecs) {
-    tile_.b = b, tile_.vecs = vecs;
-    tile_.c_row = vecs * kBf16Lanes;
-    tile_.b_step = 2 * vecs * kBf16Lanes;
-  }
-  SW_INLINE void pixels(const int64_t* a, const int64_t* b, int64_t count) {
-    tile_.a_outer = a, tile_.b_outer = b, tile_.outer = count;
-  }
-  SW_INLINE void push(const bfloat16* a, float* c, int rows, bool onto) {
-    if (tile_.parts > 0 && rows != tile_.rows) flush();
-    tile_.rows = rows;
-    tile_.onto = onto;
-    tile_.a[tile_.parts] = a;
-    tile_.c[tile_.parts] = c;
-    if (++tile_.parts == Bf16Unit::parts(tile_.vecs)) flush();
-  }
-  SW_INLINE void flush() {
-    if (tile_.parts > 0) session_.multiply(tile_);
-    tile_.parts = 0;
-  }
-
- private:
-  Bf16Tile tile_{};
-  Bf16Session session_;
-};
-
 // Adds what one list of pixels gives the taps of row r. to: the sums of a panel.
-void add_taps(const WeightGrad& g, const Block& b, Tiles& tiles, const bfloat16* xt, int64_t r, float* to, bool onto,
-              int vecs) {
+void add_taps(const WeightGrad& g, const Block& b, Bf16Tiles& tiles, const bfloat16* xt, int64_t r, float* to,
+              bool onto, int vecs) {
   const int64_t groups = g.unfold ? 1 : g.w.taps, rows = g.unfold ? g.w.taps * g.channels : b.channels;
-  const int64_t strips = ceil_div(rows, Bf16Unit::rows(vecs)), each = kTiles ? Bf16Unit::rows(vecs) : 0;
   for (int64_t s = 0; s < groups; ++s) {
     const bfloat16* a =
         g.unfold ? xt + r * rows * g.xt_row : xt + plane_of(g, b, r, s) + g.h.shift(r) * g.pitch + g.w.shift(s);
     float* c = to + ((r * g.w.taps + s) * g.channels + b.channel) * vecs * kBf16Lanes;
-    for (int64_t i = 0; i < strips; ++i) {  // whole tiles where the unit has them, equal strips of registers else
-      const int64_t first = kTiles ? i * each : rows * i / strips;
-      const int64_t end = kTiles ? smaller(first + each, rows) : rows * (i + 1) / strips;
-      tiles.push(a + first * g.xt_row, c + first * vecs * kBf16Lanes, int(end - first), onto);
-    }
+    tiles.push_rows(a, c, rows, onto);
   }
 }
 
@@ -200,7 +157,7 @@ struct PixelLists {
     count = 0;
     for (int64_t i = begin; i < end; ++i) {
       int64_t q = i * 32;
-      if (!kTiles) {
+      if (!Bf16Unit::kTiles) {
         const int64_t line = i % block.rows;
         const int64_t ih = (block.row + line) * g.h.stride + r * g.h.dilation - g.h.padding;
         if (ih < 0 || ih >= g.h.in) continue;
@@ -217,11 +174,12 @@ struct PixelLists {
 void add_block(const WeightGrad& g, const Block& block, float* buffer, bool first) {
   const bfloat16* xt = fill_planes(g, block);
   const bfloat16* dv = fill_gradient(g, block);
-  const int64_t inner = kTiles ? 32 : round_up(g.w.out, 2), entries = kTiles ? g.q / 32 : block.images * block.rows;
+  const int64_t inner = Bf16Unit::kTiles ? 32 : round_up(g.w.out, 2),
+                entries = Bf16Unit::kTiles ? g.q / 32 : block.images * block.rows;
   const int64_t piece = larger(kPiece / inner, 1), pieces = ceil_div(entries, piece);
   int64_t* memory = static_cast<int64_t*>(thread_scratch(kLists, size_t(2 * entries) * sizeof(int64_t)));
   PixelLists list{memory, memory + entries, 0};
-  Tiles tiles(g, inner);
+  Bf16Tiles tiles(g.xt_row, chunks_of(inner));
   for (int64_t i = 0; i < pieces; ++i)
     for (int64_t r = 0; r < g.h.taps; ++r) {
       list.select(g, block, entries * i / pieces, entries * (i + 1) / pieces, r);
@@ -230,8 +188,8 @@ void add_block(const WeightGrad& g, const Block& block, float* buffer, bool firs
         const int64_t width = g.panel_width(k);
         const int vecs = int(width / kBf16Lanes);
         list.scale(width);
-        tiles.pixels(list.a, list.b, list.count);
-        tiles.lanes(dv + k * g.q, vecs);
+        tiles.runs(list.a, list.b, list.count);
+        tiles.lanes(dv + k * g.q, vecs, width);
         add_taps(g, block, tiles, xt, r, buffer + k * (g.size() / g.padded), !first || i > 0, vecs);
         tiles.flush();
       }
@@ -276,7 +234,7 @@ void add_partials(const WeightGrad& g, T* dweight) {
 
 // Blocks that fit the cache, and enough of them; depends on the shape alone.
 void make_blocks(WeightGrad& g) {
-  constexpr int64_t kTask = 8 << 20, kMaxTasks = 32;
+  constexpr int64_t kTask = 8 << 20, kMaxTasks = 16;
   const int64_t bytes = g.size() * int64_t(sizeof(float)),
                 macs = g.batch * g.h.out * g.w.out * (g.size() / g.padded) * g.results;
   const int64_t cache = bytes > kLargeSums ? kLargeBlockCache : kBlockCache;

@@ -4,7 +4,7 @@
 #include "core/parallel.h"
 #include "kernels/fused.h"
 #include "kernels/gemm.h"
-#include "ops/matmul.h"
+#include "ops/matmul_bf16.h"
 
 namespace skipway::SW_ISA {
 namespace {
@@ -357,7 +357,7 @@ void multiply_integers(const GemmArgs& g, int64_t batch) {
 void gemm(const GemmArgs& a) {
   int64_t batch = 1;
   for (int d = 0; d < a.batch_ndim; ++d) batch *= a.batch[d];
-  if (batch * a.m * a.n == 0) return;
+  if (batch * a.m * a.n == 0 || gemm_in_bf16(a)) return;
   if (is_floating(a.dtype)) {
     dispatch_float(a.dtype, [&]<class S>(Type<S>) { multiply<accumulate_type<S>, S>(a, batch); });
   } else {
