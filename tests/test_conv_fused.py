@@ -15,6 +15,7 @@ CASES = [  # input, weight, arguments
     ((2, 32, 9, 9), (32, 1, 3, 3), dict(padding=1, groups=32)),
     ((8, 64, 16, 16), (64, 64, 3, 3), dict(padding=1)),
     ((9, 48, 2, 2), (40, 48, 3, 3), dict(padding=1)),
+    ((2, 272, 6, 5), (272, 272, 3, 3), dict(padding=1)),
 ]
 
 

@@ -21,6 +21,7 @@ SHAPES = [  # batch, channels in, channels out, height, width, padding
     (1, 160, 16, 14, 14, (1, 0)),
     (7, 16, 16, 33, 31, 1),
     (1, 16, 16, 1, 1, 1),
+    (2, 400, 208, 3, 7, 1),  # by blocks of channels
 ]
 
 
@@ -62,6 +63,19 @@ def test_close_to_float64(isa, shape):
 def direct_result(x, weight, bias, padding):
     sw.backends.cpu.set_conv_algorithm("direct")
     return F.conv2d(*(sw.from_numpy(a) for a in (x, weight, bias)), padding=padding).numpy()
+
+
+def test_more_tiles_than_are_transformed_at_a_time():
+    x, weight, bias = sample((28, 272, 272, 16, 16, 1))
+    results = {}
+    for algorithm in ("direct", "winograd"):
+        sw.backends.cpu.set_conv_algorithm(algorithm)
+        results[algorithm] = run(x, weight, bias, 1)[1]
+    pixels = 28 * 16 * 16
+    lengths = 9 * 272, 9 * 272, pixels, pixels
+    for direct, winograd, length in zip(results["direct"], results["winograd"], lengths, strict=True):
+        limit = allowed("conv2d", "float32", direct, length, 1.0, WINOGRAD + 1)
+        assert (np.abs(winograd - direct) <= limit).all()
 
 
 def test_errors_are_about_those_of_the_plain_sum():

@@ -271,13 +271,11 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
+    if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
     const void* x = a.prologue ? prologue_pass(a) : a.x;
     ConvForwardArgs plain = a;
     plain.x = x;
-    if (conv_forward_bf16(plain)) {
-    } else if (algorithm == ConvAlgorithm::Winograd) {
-      winograd_forward(plain);
-    } else {
+    if (!conv_forward_bf16(plain)) {
       const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
       run(Direction::Forward, a.shape, static_cast<const S*>(x), static_cast<const S*>(a.weight),
           static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);

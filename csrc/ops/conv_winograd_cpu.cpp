@@ -1,272 +1,249 @@
-// Forward, data gradient and weight gradient of 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3), in float32
-// (kernels/winograd.h has the algorithm and its transforms). For each of 36 points p, over tiles t of 4x4 results:
-//   forward, data gradient:   m[p][t][k] = sum_c v[p][t][c] * u[p][c][k]
-//   weight gradient:          s[p][k][c] = sum_t m[p][t][k] * v[p][t][c]
+// Forward and data gradient of 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3), in float32 (kernels/winograd.h
+// has the algorithm and its transforms). For each of the 36 points p, over tiles t of 4x4 results:
+//   m[p][t][k] = sum_c v[p][t][c] * u[p][c][k]
 // A data gradient is a forward pass over dy with filters that are turned round and transposed.
 //
-// Tiles are numbered through all images. A unit of them is transformed, multiplied and transformed back while it is in
-// the cache. Units depend on the shape alone; the weight gradient sums over a fixed number of parts, in order.
-#include "core/parallel.h"
-#include "kernels/gemm.h"
-#include "kernels/winograd.h"
+// Where filters are small, each task takes a unit of tiles through all three steps while they are in the cache. Where
+// transformed filters would fill the cache, or tiles are few, all tiles are transformed first, and then each task makes
+// a block of result channels, for which it transforms only that block's filters.
+#include "kernels/conv_moments.h"
+#include "kernels/winograd_tiles.h"
 #include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kFilters, kSource, kResult, kZeros };
+enum Slot { kFilters, kSource, kResult, kPart, kParts };
 constexpr int kLanes = Lanes<float>::n;
+constexpr int64_t kBlock = 32;                // result channels of a block
+constexpr int64_t kLargeFilters = 256 * 256;  // from here on by blocks
+constexpr int64_t kChunkBytes = 16 << 20;     // of transformed tiles, by blocks
 
-// The tiles of one direction: from and to are images of the correlation, dense channels-last.
-struct Tiles {
-  int64_t from_size[2], to_size[2], low[2];  // low: the first source row and column of tile 0
-  int64_t across, per_image, count;
-  int64_t from_channels, to_channels;
-  int64_t unit;                  // tiles
-  int64_t from_pitch, to_pitch;  // elements from one point to the next
+struct Correlation {
+  WinoTiles tiles;
+  WinoImages from, to;
+  bool forward;
+  const float *source, *weight, *bias;
+  float* result;
+  bool add;
+  ConvPrologue prologue;
+  ConvEpilogue epilogue;
+  int64_t chunk;         // tiles that are transformed at a time
+  double* part_moments;  // [part][2][channels]
 };
 
-Tiles make_tiles(const ConvShape& s, bool forward) {
-  Tiles t{};
-  for (int i = 0; i < 2; ++i) {
-    t.from_size[i] = forward ? s.in[i + 1] : s.out[i + 1];
-    t.to_size[i] = forward ? s.out[i + 1] : s.in[i + 1];
-    t.low[i] = forward ? -s.padding[i + 1] : s.padding[i + 1] - 2;
-  }
-  t.from_channels = forward ? s.in_channels : s.out_channels;
-  t.to_channels = forward ? s.out_channels : s.in_channels;
-  t.across = ceil_div(t.to_size[1], kWinoTile);
-  t.per_image = t.across * ceil_div(t.to_size[0], kWinoTile);
-  t.count = t.per_image * s.batch;
-  // Whole strips of the microkernel; enough of them to amortise reading the filters, and of units to share out.
-  constexpr int64_t kStrip = 14, kStrips = 4, kUnits = 16;
-  t.unit = smaller(t.count, clamped(t.count / (kUnits * kStrip), 1, kStrips) * kStrip);
-  // Points a multiple of the page size apart would share a cache set.
-  t.from_pitch = t.unit * t.from_channels + 16;
-  t.to_pitch = t.unit * t.to_channels + 16;
-  return t;
-}
-
-struct Place {
-  int64_t image, row, column;  // of the tile's first result
-};
-SW_INLINE Place place(const Tiles& t, int64_t tile) {
-  const int64_t image = tile / t.per_image, rest = tile % t.per_image;
-  return {image, rest / t.across * kWinoTile, rest % t.across * kWinoTile};
-}
-
-// v[p][tile][c] of the tiles [first, first + count). size, channels: of the image that patches of PATCH x PATCH are
-// taken from; what lies outside of it is zero.
-template <int PATCH, class Transform>
-void transform_patches(const Tiles& t, const float* from, const int64_t* size, const int64_t* low, int64_t channels,
-                       int64_t first, int64_t count, float* v, int64_t pitch) {
-  const int64_t row_step = size[1] * channels;
-  const float* zeros = static_cast<const float*>(thread_scratch(kZeros, size_t(channels) * sizeof(float)));
-  bool cleared = false;
-  for (int64_t i = 0; i < count; ++i, v += channels) {
-    const Place at = place(t, first + i);
-    const int64_t top = at.row + low[0], left = at.column + low[1];
-    const float* image = from + at.image * size[0] * row_step;
-    const float* corner = image + top * row_step + left * channels;
-    if (top >= 0 && left >= 0 && top + PATCH <= size[0] && left + PATCH <= size[1]) {
-      for (int64_t c = 0; c < channels; c += kLanes)
-        both_axes<PATCH, kWinoPatch>(
-            Transform{}, [&](int r, int s) { return vload(corner + r * row_step + s * channels + c); },
-            [&](int r, int s, vfloat x) { vstore(v + (r * kWinoPatch + s) * pitch + c, x); });
-      continue;
-    }
-    if (!cleared) clear(const_cast<float*>(zeros), channels), cleared = true;
-    const float* element[PATCH][PATCH];
-    for (int r = 0; r < PATCH; ++r)
-      for (int s = 0; s < PATCH; ++s) {
-        const bool inside = top + r >= 0 && top + r < size[0] && left + s >= 0 && left + s < size[1];
-        element[r][s] = inside ? corner + r * row_step + s * channels : zeros;
-      }
-    for (int64_t c = 0; c < channels; c += kLanes)
-      both_axes<PATCH, kWinoPatch>(
-          Transform{}, [&](int r, int s) { return vload(element[r][s] + c); },
-          [&](int r, int s, vfloat x) { vstore(v + (r * kWinoPatch + s) * pitch + c, x); });
-  }
-}
-
-// to = A^T m A (+ bias, + what is there).
-void transform_results(const Tiles& t, const float* m, int64_t first, int64_t count, const float* bias, bool add,
-                       float* to) {
-  const int64_t channels = t.to_channels, row_step = t.to_size[1] * channels;
-  for (int64_t i = 0; i < count; ++i, m += channels) {
-    const Place at = place(t, first + i);
-    float* corner = to + at.image * t.to_size[0] * row_step + at.row * row_step + at.column * channels;
-    const int64_t rows = t.to_size[0] - at.row, columns = t.to_size[1] - at.column;
-    for (int64_t k = 0; k < channels; k += kLanes) {
-      const vfloat b = bias ? vload(bias + k) : vfloat{};
-      const auto load = [&](int r, int s) { return vload(m + (r * kWinoPatch + s) * t.to_pitch + k); };
-      if (rows >= kWinoTile && columns >= kWinoTile && !add) {
-        both_axes<kWinoPatch, kWinoTile>(WinoOutput{}, load, [&](int r, int s, vfloat y) {
-          vstore(corner + r * row_step + s * channels + k, y + b);
-        });
-      } else {
-        both_axes<kWinoPatch, kWinoTile>(WinoOutput{}, load, [&](int r, int s, vfloat y) {
-          float* p = corner + r * row_step + s * channels + k;
-          if (r < rows && s < columns) vstore(p, add ? vload(p) + y + b : y + b);
-        });
-      }
+// u[p][panel][c][lane], of the result channels [k0, k0 + count): G g G^T of every pair of channels. weight: (out, in,
+// 3, 3). Panels are as wide as the microkernel's tile; the last one may be narrower.
+constexpr int64_t kPanel = 2 * kLanes;
+void transform_filters(const Correlation& c, int64_t k0, int64_t count, int64_t c0, int64_t c1, float* u,
+                       int64_t pitch) {
+  const int64_t sources = c.from.channels;
+  const int64_t to_step = c.forward ? sources * 9 : 9, from_step = c.forward ? 9 : c.to.channels * 9;
+  for (int64_t k = 0; k < count; k += kLanes) {
+    const int64_t panel = k / kPanel * kPanel, width = smaller(kPanel, count - panel);
+    for (int64_t i = c0; i < c1; ++i) {
+      alignas(64) float g[9][kLanes];
+      const float* w = c.weight + (k0 + k) * to_step + i * from_step;
+      for (int lane = 0; lane < kLanes; ++lane)
+        for (int tap = 0; tap < 9; ++tap) g[tap][lane] = w[lane * to_step + (c.forward ? tap : 8 - tap)];
+      float* at = u + panel * sources + i * width + k - panel;
+      both_axes<WinoFilter>([&](int r, int s) { return vload(g[r * 3 + s]); },
+                            [&](int r, int s, vfloat x) { vstore(at + (r * kWinoPatch + s) * pitch, x); });
     }
   }
 }
 
-int panel_vecs(int64_t channels) { return channels >= 2 * kLanes ? 2 : 1; }
-
-// u[p][panel][c][lane]: G g G^T of every pair of channels. weight: (out, in, 3, 3).
-void transform_filters(const ConvShape& s, bool forward, const float* weight, float* u, int64_t pitch) {
-  const int64_t from = forward ? s.in_channels : s.out_channels, to = forward ? s.out_channels : s.in_channels;
-  const int64_t to_step = forward ? s.in_channels * 9 : 9, from_step = forward ? 9 : s.in_channels * 9;
-  const int64_t width = panel_vecs(to) * kLanes;
-  parallel_for(from, larger(1, (8 << 10) / to), [&](int64_t begin, int64_t end) {
-    for (int64_t k = 0; k < to; k += kLanes)
-      for (int64_t c = begin; c < end; ++c) {
-        alignas(64) float g[9][kLanes];
-        const float* w = weight + k * to_step + c * from_step;
-        for (int lane = 0; lane < kLanes; ++lane)
-          for (int tap = 0; tap < 9; ++tap) g[tap][lane] = w[lane * to_step + (forward ? tap : 8 - tap)];
-        // The last panel may be narrower.
-        const int64_t panel = k / width * width, wide = smaller(width, to - panel);
-        float* at = u + panel * from + c * wide + k - panel;
-        both_axes<3, kWinoPatch>(
-            WinoFilter{}, [&](int r, int q) { return vload(g[r * 3 + q]); },
-            [&](int r, int q, vfloat x) { vstore(at + (r * kWinoPatch + q) * pitch, x); });
-      }
-  });
-}
-
-// m[p] = v[p] u[p] of `count` tiles.
-void multiply(const Tiles& t, int64_t count, const float* v, const float* u, int64_t u_pitch, float* m) {
+// m[p] = v[p] u[p]: `tiles` tiles, `count` result channels.
+void multiply(int64_t tiles, int64_t sources, int64_t count, const WinoMatrix& v, const float* u, int64_t u_pitch,
+              const WinoMatrix& m) {
   MicroArgs<float> a{};
-  a.a_row = t.from_channels;
+  a.a_row = v.row;
   a.a_step = 1;
-  a.inner = t.from_channels;
+  a.inner = sources;
   a.outer = 1;
-  a.c_row = t.to_channels;
-  const int64_t width = panel_vecs(t.to_channels) * kLanes;
+  a.c_row = m.row;
   for (int p = 0; p < kWinoPoints; ++p)
-    for (int64_t k = 0; k < t.to_channels; k += width) {
-      const int64_t wide = smaller(width, t.to_channels - k);
-      const int vecs = int(wide / kLanes);
-      const int64_t strips = ceil_div(count, MicroTile<float>::rows(vecs));
-      a.b = u + p * u_pitch + k * t.from_channels;
-      a.b_step = wide;
+    for (int64_t k = 0; k < count; k += kPanel) {
+      a.b_step = smaller(kPanel, count - k);
+      const int vecs = int(a.b_step / kLanes);
+      const int64_t strips = ceil_div(tiles, MicroTile<float>::rows(vecs));
+      a.b = u + p * u_pitch + k * sources;
       for (int64_t s = 0; s < strips; ++s) {
-        const int64_t begin = count * s / strips, end = count * (s + 1) / strips;
-        a.a = v + p * t.from_pitch + begin * t.from_channels;
-        a.c = m + p * t.to_pitch + begin * t.to_channels + k;
+        const int64_t begin = tiles * s / strips, end = tiles * (s + 1) / strips;
+        a.a = v.data + p * v.pitch + begin * v.row;
+        a.c = m.data + p * m.pitch + begin * m.row + k;
         micro_by_rows<float>(int(end - begin), vecs)(a);
       }
     }
 }
 
-void correlate(const ConvShape& s, bool forward, const float* from, const float* weight, const float* bias, float* to,
-               bool add) {
-  const Tiles t = make_tiles(s, forward);
-  const int64_t u_pitch = s.in_channels * s.out_channels + 16;
-  float* u = static_cast<float*>(thread_scratch(kFilters, size_t(kWinoPoints * u_pitch) * sizeof(float)));
-  transform_filters(s, forward, weight, u, u_pitch);
-  parallel_tasks(ceil_div(t.count, t.unit), [&](int64_t task) {
-    float* v = static_cast<float*>(thread_scratch(kSource, size_t(kWinoPoints * t.from_pitch) * sizeof(float)));
-    float* m = static_cast<float*>(thread_scratch(kResult, size_t(kWinoPoints * t.to_pitch) * sizeof(float)));
-    const int64_t first = task * t.unit, count = smaller(t.unit, t.count - first);
-    transform_patches<kWinoPatch, WinoInput>(t, from, t.from_size, t.low, t.from_channels, first, count, v,
-                                             t.from_pitch);
-    multiply(t, count, v, u, u_pitch, m);
-    transform_results(t, m, first, count, bias, add, to);
-  });
+// z = A^T m A + bias of one tile and n channels, then the moments, the map and the sum that were asked for.
+void finish_tile(const Correlation& c, const vfloat* z, int64_t k, int64_t at, int64_t rows, int64_t columns,
+                 const PartMoments& part, bool first) {
+  const ConvEpilogue& e = c.epilogue;
+  const int64_t channels = c.to.channels, row_step = c.to.size[1] * channels;
+  vfloat sum{}, squares{}, pivot{};
+  if (e.mean) {
+    if (first) part.begin(z[0], k, kLanes);
+    pivot = vload(part.memory + k), sum = vload(part.memory + channels + k);
+    squares = vload(part.memory + 2 * channels + k);
+  }
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t s = 0; s < columns; ++s) {
+      const int64_t place = at + r * row_step + s * channels + k;
+      vfloat y = z[r * kWinoTile + s];
+      if (e.mean) {
+        const vfloat d = y - pivot;
+        sum += d;
+        squares += d * d;
+      }
+      if (e.scale) y = y * vload(e.scale + k) + vload(e.shift + k);
+      if (e.residual) y += vload(static_cast<const float*>(e.residual) + place);
+      if (e.act != FusedAct::None) dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) { y = fused_act<A>(y); });
+      if (c.add) y += vload(c.result + place);
+      vstore(c.result + place, y);
+    }
+  if (e.mean) vstore(part.memory + channels + k, sum), vstore(part.memory + 2 * channels + k, squares);
 }
 
-// s[p] += m[p]^T v[p] of `count` tiles.
-void multiply_gradient(const Tiles& t, int64_t count, const float* m, const float* v, float* sums, int64_t pitch,
-                       bool first) {
-  using Tile = MicroTile<float>;
-  const int64_t rows = t.to_channels, vecs = t.from_channels / kLanes;
-  const int64_t columns = ceil_div(vecs, Tile::kMaxColumnVecs), strips = ceil_div(rows, Tile::kMaxColumnRows);
-  MicroArgs<float> a{};
-  a.a_row = 1;
-  a.a_step = t.to_channels;
-  a.b_step = t.from_channels;
-  a.inner = count;
-  a.outer = 1;
-  a.c_row = a.start_row = t.from_channels;
-  for (int p = 0; p < kWinoPoints; ++p)
-    for (int64_t j = 0; j < columns; ++j) {
-      const int64_t vec = vecs * j / columns;
-      const int width = int(vecs * (j + 1) / columns - vec);
-      a.b = v + p * t.from_pitch + vec * kLanes;
-      for (int64_t i = 0; i < strips; ++i) {
-        const int64_t k = rows * i / strips, height = rows * (i + 1) / strips - k;
-        a.a = m + p * t.to_pitch + k;
-        a.c = sums + p * pitch + k * t.from_channels + vec * kLanes;
-        a.start = first ? nullptr : a.c;
-        micro_by_columns<float>(int(height), width)(a);
+// The results of the tiles first + i, i < count, and the channels [k0, k1); m holds those channels.
+void transform_results(const Correlation& c, const WinoMatrix& m, int64_t first, int64_t count, int64_t k0, int64_t k1,
+                       const PartMoments& part) {
+  const int64_t channels = c.to.channels, row_step = c.to.size[1] * channels;
+  const bool plain = !c.add && !c.epilogue;
+  for (int64_t i = 0; i < count; ++i) {
+    const WinoPlace place = wino_place_of(c.tiles, first + i);
+    const int64_t at = (place.image * c.to.size[0] + place.row) * row_step + place.column * channels;
+    const int64_t rows = smaller(kWinoTile, c.to.size[0] - place.row);
+    const int64_t columns = smaller(kWinoTile, c.to.size[1] - place.column);
+    for (int64_t k = k0; k < k1; k += kLanes) {
+      const vfloat b = c.bias ? vload(c.bias + k) : vfloat{};
+      const float* from = m.data + i * m.row + k - k0;
+      const auto load = [&](int r, int s) { return vload(from + (r * kWinoPatch + s) * m.pitch); };
+      if (plain && rows == kWinoTile && columns == kWinoTile) {
+        float* to = c.result + at + k;
+        both_axes<WinoOutput>(load, [&](int r, int s, vfloat z) { vstore(to + r * row_step + s * channels, z + b); });
+      } else {
+        vfloat z[kWinoTile * kWinoTile];
+        both_axes<WinoOutput>(load, [&](int r, int s, vfloat x) { z[r * kWinoTile + s] = x + b; });
+        finish_tile(c, z, k, at, rows, columns, part, i == 0);
       }
     }
+  }
 }
 
-// dweight[k][c] = G^T (the sum of the parts, in order) G.
-void transform_sums(const ConvShape& s, const float* sums, int64_t pitch, int64_t parts, float* dweight) {
-  const int64_t channels = s.in_channels;
-  parallel_for(s.out_channels, larger(1, (8 << 10) / channels), [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k)
-      for (int64_t c = 0; c < channels; c += kLanes) {
-        alignas(64) float g[9][kLanes];
-        const float* at = sums + k * channels + c;
-        both_axes<kWinoPatch, 3>(
-            WinoFilterGradient{},
-            [&](int r, int q) {
-              const float* point = at + (r * kWinoPatch + q) * pitch;
-              vfloat sum = vload(point);
-              for (int64_t part = 1; part < parts; ++part) sum += vload(point + part * kWinoPoints * pitch);
-              return sum;
-            },
-            [&](int r, int q, vfloat x) { vstore(g[r * 3 + q], x); });
-        float* to = dweight + (k * channels + c) * 9;
-        for (int lane = 0; lane < kLanes; ++lane)
-          for (int tap = 0; tap < 9; ++tap) to[lane * 9 + tap] = g[tap][lane];
-      }
+// Results that the tiles [first, first + count) hold per channel.
+int64_t results_of(const Correlation& c, int64_t first, int64_t count) {
+  int64_t results = 0;
+  for (int64_t tile = first; tile < first + count; ++tile) {
+    const WinoPlace at = wino_place_of(c.tiles, tile);
+    results += smaller(kWinoTile, c.to.size[0] - at.row) * smaller(kWinoTile, c.to.size[1] - at.column);
+  }
+  return results;
+}
+
+PartMoments begin_part(const Correlation& c) {
+  const int64_t channels = c.to.channels;
+  if (!c.epilogue.mean) return {nullptr, channels};
+  return {static_cast<float*>(thread_scratch(kPart, size_t(3 * channels) * sizeof(float))), channels};
+}
+void end_part(const Correlation& c, const PartMoments& part, int64_t index, int64_t k0, int64_t k1) {
+  if (!c.epilogue.mean) return;
+  const int64_t first = index * c.chunk, count = smaller(c.chunk, c.tiles.count - first);
+  part.end(results_of(c, first, count), k0, k1, c.part_moments + 2 * index * part.channels);
+}
+
+void by_units(const Correlation& c) {
+  const int64_t sources = c.from.channels, channels = c.to.channels, pitch = sources * channels + 16;
+  float* u = static_cast<float*>(thread_scratch(kFilters, size_t(kWinoPoints * pitch) * sizeof(float)));
+  parallel_for(sources, larger(1, (8 << 10) / channels),
+               [&](int64_t begin, int64_t end) { transform_filters(c, 0, channels, begin, end, u, pitch); });
+  parallel_tasks(ceil_div(c.tiles.count, c.chunk), [&](int64_t task) {
+    const WinoMatrix v = wino_scratch(kSource, sources, c.chunk), m = wino_scratch(kResult, channels, c.chunk);
+    const int64_t first = task * c.chunk, count = smaller(c.chunk, c.tiles.count - first);
+    transform_patches<WinoInput>(c.tiles, c.from, c.source, c.prologue, first, count, c.chunk, v);
+    for (int64_t i = 0; i < count; ++i) prefetch_tile(c.tiles, c.to, c.result, first + i);
+    multiply(count, sources, channels, v, u, pitch, m);
+    const PartMoments part = begin_part(c);
+    transform_results(c, m, first, count, 0, channels, part);
+    end_part(c, part, task, 0, channels);
   });
+}
+
+void by_blocks(const Correlation& c) {
+  const int64_t sources = c.from.channels, channels = c.to.channels, pitch = sources * kBlock + 16;
+  const WinoMatrix v = wino_scratch(kSource, sources, c.chunk);
+  for (int64_t first = 0; first < c.tiles.count; first += c.chunk) {
+    const int64_t count = smaller(c.chunk, c.tiles.count - first), unit = smaller(c.tiles.unit, 14);
+    parallel_tasks(ceil_div(count, unit), [&](int64_t task) {
+      const int64_t begin = task * unit;
+      const WinoMatrix part{v.data + begin * v.row, v.row, v.pitch};
+      transform_patches<WinoInput>(c.tiles, c.from, c.source, c.prologue, first + begin, smaller(unit, count - begin),
+                                   unit, part);
+    });
+    parallel_tasks(ceil_div(channels, kBlock), [&](int64_t block) {
+      const int64_t k0 = block * kBlock, width = smaller(kBlock, channels - k0);
+      float* u = static_cast<float*>(thread_scratch(kFilters, size_t(kWinoPoints * pitch) * sizeof(float)));
+      const WinoMatrix m = wino_scratch(kResult, kBlock, c.chunk);
+      transform_filters(c, k0, width, 0, sources, u, pitch);
+      multiply(count, sources, width, v, u, pitch, m);
+      const PartMoments part = begin_part(c);
+      transform_results(c, m, first, count, k0, k0 + width, part);
+      end_part(c, part, first / c.chunk, k0, k0 + width);
+    });
+  }
+}
+
+void correlate(const ConvShape& s, Correlation& c) {
+  for (int i = 0; i < 2; ++i) {
+    c.from.size[i] = c.forward ? s.in[i + 1] : s.out[i + 1];
+    c.to.size[i] = c.forward ? s.out[i + 1] : s.in[i + 1];
+    c.from.low[i] = c.forward ? -s.padding[i + 1] : s.padding[i + 1] - 2;
+  }
+  c.from.channels = c.forward ? s.in_channels : s.out_channels;
+  c.to.channels = c.forward ? s.out_channels : s.in_channels;
+  c.tiles = make_wino_tiles(c.to.size, s.batch);
+  const bool blocks = c.from.channels * c.to.channels > kLargeFilters;
+  const int64_t bytes = kWinoPoints * c.from.channels * int64_t(sizeof(float));
+  c.chunk = blocks ? clamped(kChunkBytes / bytes, 1, c.tiles.count) : c.tiles.unit;
+  const int64_t parts = ceil_div(c.tiles.count, c.chunk), channels = c.to.channels;
+  if (c.epilogue.mean)
+    c.part_moments = static_cast<double*>(thread_scratch(kParts, size_t(2 * parts * channels) * sizeof(double)));
+  blocks ? by_blocks(c) : by_units(c);
+  if (!c.epilogue.mean) return;
+  const ConvEpilogue& e = c.epilogue;
+  for (int64_t k = 0; k < channels; ++k) e.mean[k] = e.deviations[k] = 0;
+  for (int64_t part = 0, before = 0; part < parts; ++part) {
+    const int64_t n = results_of(c, part * c.chunk, smaller(c.chunk, c.tiles.count - part * c.chunk));
+    const double* from = c.part_moments + 2 * part * channels;
+    for (int64_t k = 0; k < channels; ++k)
+      combine_moments(e.mean[k], e.deviations[k], before, from[k], from[channels + k], n);
+    before += n;
+  }
 }
 
 }  // namespace
 
 void winograd_forward(const ConvForwardArgs& a) {
-  correlate(a.shape, true, static_cast<const float*>(a.x), static_cast<const float*>(a.weight),
-            static_cast<const float*>(a.bias), static_cast<float*>(a.y), false);
+  Correlation c{};
+  c.forward = true;
+  c.source = static_cast<const float*>(a.x);
+  c.weight = static_cast<const float*>(a.weight);
+  c.bias = static_cast<const float*>(a.bias);
+  c.result = static_cast<float*>(a.y);
+  c.prologue = a.prologue;
+  c.epilogue = a.epilogue;
+  correlate(a.shape, c);
 }
 
 void winograd_data_grad(const ConvDataGradArgs& a) {
-  correlate(a.shape, false, static_cast<const float*>(a.dy), static_cast<const float*>(a.weight),
-            static_cast<const float*>(a.bias), static_cast<float*>(a.dx.data), a.dx.mode == GradMode::Add);
-}
-
-void winograd_weight_grad(const ConvWeightGradArgs& a) {
-  const ConvShape& s = a.shape;
-  const Tiles t = make_tiles(s, true);
-  constexpr int64_t kMaxParts = 16, kPartBytes = 4 << 20;
-  const int64_t pitch = s.in_channels * s.out_channels + 16, units = ceil_div(t.count, t.unit);
-  const int64_t bytes = kWinoPoints * pitch * int64_t(sizeof(float));
-  const int64_t parts = smaller(clamped(kPartBytes / bytes, 2, kMaxParts), units);
-  float* sums = static_cast<float*>(thread_scratch(kFilters, size_t(parts * bytes)));
-  const int64_t zero[2] = {0, 0};
-  parallel_tasks(parts, [&](int64_t part) {
-    float* v = static_cast<float*>(thread_scratch(kSource, size_t(kWinoPoints * t.from_pitch) * sizeof(float)));
-    float* m = static_cast<float*>(thread_scratch(kResult, size_t(kWinoPoints * t.to_pitch) * sizeof(float)));
-    const int64_t begin = units * part / parts, end = units * (part + 1) / parts;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t first = unit * t.unit, count = smaller(t.unit, t.count - first);
-      transform_patches<kWinoPatch, WinoInput>(t, static_cast<const float*>(a.x), t.from_size, t.low, t.from_channels,
-                                               first, count, v, t.from_pitch);
-      transform_patches<kWinoTile, WinoGradient>(t, static_cast<const float*>(a.dy), t.to_size, zero, t.to_channels,
-                                                 first, count, m, t.to_pitch);
-      multiply_gradient(t, count, m, v, sums + part * kWinoPoints * pitch, pitch, unit == begin);
-    }
-  });
-  transform_sums(s, sums, pitch, parts, static_cast<float*>(a.dweight));
+  Correlation c{};
+  c.source = static_cast<const float*>(a.dy);
+  c.weight = static_cast<const float*>(a.weight);
+  c.bias = static_cast<const float*>(a.bias);
+  c.result = static_cast<float*>(a.dx.data);
+  c.add = a.dx.mode == GradMode::Add;
+  correlate(a.shape, c);
 }
 
 }  // namespace skipway::SW_ISA
