@@ -37,7 +37,7 @@ def may_include(path: str, header: str) -> bool:
         return target in {"kernels", "cuda_emulator"} or header in KERNEL_CORE
     if layer == "cuda":
         return target == "kernels" or header in KERNEL_CORE
-    if path.startswith("ops/") and re.search(r"_(cpu|cuda)\.(cpp|cu)$", path):
+    if path.startswith("ops/") and re.search(r"_(cpu|cuda)\.(cpp|cu)$|\.cuh$", path):
         return target == "kernels" or target == "ops" or header in KERNEL_CORE
     if layer == "ops":
         return target in {"core", "autograd", "ops"} or re.fullmatch(r"kernels/[a-z0-9_]+\.h", header) is not None

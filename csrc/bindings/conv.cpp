@@ -93,6 +93,8 @@ void bind_choice(py::module_& m) {
 
 SW_BINDINGS(conv) {
   bind_choice(m);
+  m.def("_set_conv_tf32", &set_conv_tf32, "allowed"_a);
+  m.def("_conv_tf32", &conv_tf32);
   bind_conv(m, "conv1d", &conv1d, &conv1d);
   bind_conv(m, "conv2d", &conv2d, &conv2d);
   bind_conv(m, "conv3d", &conv3d, &conv3d);

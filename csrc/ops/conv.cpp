@@ -1,5 +1,7 @@
 #include "ops/conv.h"
 
+#include <atomic>
+
 #include "autograd/tape.h"
 #include "ops/copy.h"
 
@@ -7,6 +9,8 @@ namespace skipway {
 namespace {
 
 using Size = int64_t;
+
+std::atomic<bool> tf32_allowed{false};
 
 // Arithmetic on sizes that a caller chose.
 struct Checked {
@@ -123,7 +127,8 @@ const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : null
 
 Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, const Tensor& weight) {
   Tensor dweight = empty(weight.shape(), weight.dtype(), weight.device());
-  launch(x.device(), conv_weight_grad, ConvWeightGradArgs{s, x.dtype(), x.data(), dy.data(), dweight.data()});
+  launch(x.device(), conv_weight_grad,
+         ConvWeightGradArgs{s, x.dtype(), x.data(), dy.data(), dweight.data(), conv_tf32()});
   return dweight;
 }
 
@@ -155,6 +160,7 @@ Forward prepare_forward(const char* op, int nd, const Tensor& input, const Tenso
   check_volume(op, s, padded);
   f.y = empty_channels_last(output_shape(f.x, s.out_channels, s.out, nd), f.x.dtype(), f.x.device());
   f.args = ConvForwardArgs{s, f.x.dtype(), f.x.data(), f.w.data(), data_or_null(f.b), f.y.data()};
+  f.args.tf32 = conv_tf32();
   return f;
 }
 
@@ -169,7 +175,8 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
     if (g.needs(0)) {
       const Grad dx = g.target(0, unbatched(x, nd, dim));
-      launch(dy.device(), conv_data_grad, ConvDataGradArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx});
+      launch(dy.device(), conv_data_grad,
+             ConvDataGradArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx, conv_tf32()});
     }
     if (g.needs(1)) g.give(1, weight_gradient(s, x, dy, w));
     if (g.needs(2)) g.give(2, channel_sums(dy, dy.dtype()));
@@ -240,14 +247,16 @@ Tensor conv_transpose(const char* op, int nd, const Tensor& input, const Tensor&
 
   const Tensor y = empty_channels_last(output_shape(x, s.in_channels, s.in, nd), x.dtype(), x.device());
   launch(x.device(), conv_data_grad,
-         ConvDataGradArgs{s, x.dtype(), x.data(), w.data(), data_or_null(b), Grad{y.data(), GradMode::Write}});
+         ConvDataGradArgs{s, x.dtype(), x.data(), w.data(), data_or_null(b), Grad{y.data(), GradMode::Write},
+                          conv_tf32()});
   const Tensor result = unbatched(y, nd, input.dim());
   const int dim = input.dim();
   tape::record(op, {result}, {input, weight, bias}, {x, w}, [s, nd, dim](tape::Backward& g) {
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
     if (g.needs(0)) {
       const Tensor dx = empty_like(x);
-      launch(dy.device(), conv_forward, ConvForwardArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx.data()});
+      launch(dy.device(), conv_forward,
+             ConvForwardArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx.data(), {}, {}, conv_tf32()});
       g.give(0, unbatched(dx, nd, dim));
     }
     if (g.needs(1)) g.give(1, weight_gradient(s, dy, x, w));
@@ -295,6 +304,9 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
   launch(f.x.device(), conv_forward, f.args);
   return result;
 }
+
+void set_conv_tf32(bool allowed) { tf32_allowed = allowed; }
+bool conv_tf32() { return tf32_allowed; }
 
 #define SW_CONV(ND)                                                                                                   \
   Tensor conv##ND##d(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,              \

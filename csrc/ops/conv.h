@@ -55,7 +55,11 @@ struct FusedConv {
 FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
                        const Shape& padding, const Shape& dilation, int64_t groups, const ConvFusion& fusion);
 
-// All pointers are of `dtype`.
+// May float32 convolutions on CUDA devices round their operands to tf32 (10 bits of fraction)? Not unless asked for.
+void set_conv_tf32(bool allowed);
+bool conv_tf32();
+
+// All pointers are of `dtype`. tf32: float32 may be rounded so on tensor cores; CPU kernels have none, and do not.
 struct ConvForwardArgs {
   ConvShape shape;
   DType dtype;
@@ -63,18 +67,21 @@ struct ConvForwardArgs {
   void* y;
   ConvPrologue prologue = {};  // CPU kernels only
   ConvEpilogue epilogue = {};
+  bool tf32 = false;
 };
 struct ConvDataGradArgs {
   ConvShape shape;
   DType dtype;
   const void *dy, *weight, *bias;  // bias: of a transposed convolution, in_channels elements, may be null
   Grad dx;
+  bool tf32 = false;
 };
 struct ConvWeightGradArgs {
   ConvShape shape;
   DType dtype;
   const void *x, *dy;
   void* dweight;
+  bool tf32 = false;
 };
 struct ChannelSumArgs {  // sum over the rows of a dense (rows, channels) matrix
   int64_t rows, channels;

@@ -1,5 +1,7 @@
-// Convolution as products of implicit matrices (tile.cuh): correct for every shape, dtype and device. Formulas:
-// ops/conv.h. With C = in_channels / groups, K = out_channels / groups and taps of the kernel, per group
+// Convolutions: what runs where (conv_choice_cuda.cu decides), and the kernels for everything that the fast ones leave.
+//
+// These are products of implicit matrices (tile.cuh), correct for every shape, dtype and device. Formulas: ops/conv.h.
+// With C = in_channels / groups, K = out_channels / groups and taps of the kernel, per group
 //   forward:          rows are output pixels, columns k,            sums over (tap, c)
 //   data gradient:    rows are input pixels,  columns c,            sums over (tap, k)
 //   weight gradient:  rows are k,             columns (tap, c),     sums over output pixels, cut into pieces whose
@@ -7,6 +9,8 @@
 #include "kernels/cuda/tile.cuh"
 #include "kernels/cuda/walk.cuh"
 #include "ops/conv.h"
+#include "ops/conv_kernels.cuh"
+#include "ops/matmul_cublas.cuh"
 
 namespace skipway::cuda {
 namespace {
@@ -314,10 +318,40 @@ void zero_weight_grad(const ConvWeightGradArgs& a, const Stream& stream, int64_t
              static_cast<const math_type<T>*>(nullptr), static_cast<T*>(a.dweight));
 }
 
+// A pointwise convolution is one product of matrices: y = x w^T, dx = dy w, dw = dy^T x.
+GemmArgs product(int64_t m, int64_t n, int64_t k, DType dtype, const void* a, int64_t a_row, int64_t a_column,
+                 const void* b, int64_t b_row, int64_t b_column, const void* bias, void* c) {
+  GemmArgs g{};
+  g.m = m, g.n = n, g.k = k, g.dtype = dtype;
+  g.a_strides[0] = a_row, g.a_strides[1] = a_column, g.b_strides[0] = b_row, g.b_strides[1] = b_column;
+  g.a = a, g.b = b, g.bias = bias, g.c = c;
+  return g;
+}
+bool pointwise_product(const ConvForwardArgs& a, const Stream& stream) {
+  const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
+  return multiply_cublas(product(n, k, c, a.dtype, a.x, c, 1, a.weight, 1, c, a.bias, a.y), stream);
+}
+bool pointwise_product(const ConvDataGradArgs& a, const Stream& stream) {
+  const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
+  return multiply_cublas(product(n, c, k, a.dtype, a.dy, k, 1, a.weight, c, 1, a.bias, a.dx.data), stream);
+}
+bool pointwise_product(const ConvWeightGradArgs& a, const Stream& stream) {
+  const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
+  return multiply_cublas(product(k, c, n, a.dtype, a.dy, 1, k, a.x, c, 1, nullptr, a.dweight), stream);
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(conv_forward, a, stream) {
   check_size(a.shape);
+  if (a.shape.batch == 0) return;
+  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::Forward, false, a.x, a.y}, stream);
+  if (choice.library && pointwise_product(a, stream)) return;
+  if (choice.method == ConvMethod::Tiles) {
+    Correlation c{a.shape, a.dtype, false, a.tf32, a.x, a.weight, a.y, {}};
+    c.epilogue.bias = a.bias;
+    return correlate(c, choice.tile, stream);
+  }
   const Geometry g(a.shape);
   const Tiles tiles{a.shape.batch * pixels(a.shape.out),
                     g.to_channels,
@@ -335,6 +369,16 @@ SW_CUDA_KERNEL(conv_forward, a, stream) {
 
 SW_CUDA_KERNEL(conv_data_grad, a, stream) {
   check_size(a.shape);
+  if (a.shape.batch == 0 || a.dx.mode == GradMode::Skip) return;
+  const bool add = a.dx.mode == GradMode::Add;
+  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
+  if (choice.library && pointwise_product(a, stream)) return;
+  if (choice.method == ConvMethod::Tiles) {
+    Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}};
+    c.epilogue.bias = a.bias;
+    c.epilogue.add = add;
+    return correlate(c, choice.tile, stream);
+  }
   const Geometry g(a.shape);
   const Tiles tiles{a.shape.batch * pixels(a.shape.in),
                     g.from_channels,
@@ -342,7 +386,7 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
                     a.shape.groups,
                     1,
                     0};
-  if (tiles.count() == 0 || a.dx.mode == GradMode::Skip) return;
+  if (tiles.count() == 0) return;
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     rt::launch(convolve_data_grad<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
                static_cast<const T*>(a.dy), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias),
@@ -358,6 +402,9 @@ SW_CUDA_KERNEL(conv_weight_grad, a, stream) {
   const int64_t n = a.shape.out_channels * g.from_channels * taps;
   if (n == 0) return;
   if (sums == 0) return dispatch_cuda(a.dtype, [&]<class T>(Type<T>) { zero_weight_grad<T>(a, stream, n); });
+  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::WeightGrad, false, a.x, a.dy}, stream);
+  if (choice.library && pointwise_product(a, stream)) return;
+  if (choice.method == ConvMethod::Tiles) return weight_gradient(a, choice, stream);
   // Enough pieces to fill the device, none of fewer than 128 pixels.
   const int64_t wanted = ceil_div(2 * int64_t(stream.multiprocessors), tiles.count());
   const int64_t most = ceil_div(sums, 128);

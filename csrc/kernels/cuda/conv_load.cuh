@@ -1,0 +1,91 @@
+// Loaders: what brings the operands of a convolution from global memory into the stages of the pipeline, by cp.async.
+// A thread copies one chunk of several rows of each stage, and keeps what these rows are in registers, so that a stage
+// costs it no division.
+#pragma once
+#include "kernels/cuda/conv_axes.cuh"
+#include "kernels/cuda/products.cuh"
+
+namespace skipway::cuda {
+
+// The index k of the sum is (tap row, tap column, channel); a chunk stays within a tap, as channels are a multiple of
+// it. A thread's chunks are 4 chunks apart.
+template <class T>
+struct TapCursor {
+  int h, w, c;  // h == taps: past the end
+  __device__ __forceinline__ TapCursor(int chunk, const Phase& p, int channels)
+      : h(p.w.taps > 0 ? 0 : p.h.taps), w(0), c(chunk * kChunk<T>) {
+    settle(p, channels);
+  }
+  __device__ __forceinline__ void advance(const Phase& p, int channels) {
+    c += kStageK<T>;
+    settle(p, channels);
+  }
+
+ private:
+  __device__ __forceinline__ void settle(const Phase& p, int channels) {
+    while (c >= channels && h < p.h.taps) {
+      c -= channels;
+      if (++w == p.w.taps) w = 0, ++h;
+    }
+  }
+};
+
+// Operand a of a correlation: row m holds position m's values at (tap, channel).
+template <class T, int kRows, int kThreads>
+struct ImageRows {
+  static constexpr int kEach = kRows * kRowChunks / kThreads;  // rows of a thread
+  const T* image[kEach];
+  int y[kEach], x[kEach];
+
+  __device__ __forceinline__ ImageRows(const Phase& p, const Image& from, const T* data, int m0) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int m = m0 + row(i);
+      const bool inside = m < p.positions;
+      const Position at = decode(p, inside ? m : 0);
+      image[i] = data + from.pixel(at.image, 0, 0) * from.pitch;
+      y[i] = inside ? at.h * p.h.from_step + p.h.shift : -(1 << 30);  // above the image, whatever the tap
+      x[i] = at.w * p.w.from_step + p.w.shift;
+    }
+  }
+  static __device__ __forceinline__ int row(int i) {
+    return int(threadIdx.x) / kRowChunks + i * (kThreads / kRowChunks);
+  }
+  static __device__ __forceinline__ int chunk() { return int(threadIdx.x) % kRowChunks; }
+
+  __device__ __forceinline__ void load(const Phase& p, const Image& from, const TapCursor<T>& at, Chunk* stage) const {
+    const int dy = at.h * p.h.shift_step, dx = at.w * p.w.shift_step;
+    const bool some = at.h < p.h.taps;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int r = y[i] + dy, s = x[i] + dx;
+      const bool inside = some && unsigned(r) < unsigned(from.h) && unsigned(s) < unsigned(from.w);
+      const T* source = inside ? image[i] + (int64_t(r) * from.w + s) * from.pitch + at.c : image[i];
+      ptx::cp_async16(&stage[rows_at(row(i), chunk())], source, inside);
+    }
+  }
+};
+
+// Operand b of a correlation: row n holds the filter of result channel n, packed as [n][tap][channel].
+template <class T, int kRows, int kThreads>
+struct FilterRows {
+  static constexpr int kEach = kRows * kRowChunks / kThreads;
+  const T* filter;
+  int n0, rows;  // rows: result channels
+  int length;    // of a filter
+
+  __device__ __forceinline__ void load(const Phase& p, int kernel_w, int channels, const TapCursor<T>& at,
+                                       Chunk* stage) const {
+    const int tap = (p.h.tap + at.h * p.h.tap_step) * kernel_w + p.w.tap + at.w * p.w.tap_step;
+    const bool some = at.h < p.h.taps;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int row = int(threadIdx.x) / kRowChunks + i * (kThreads / kRowChunks), n = n0 + row;
+      const bool inside = some && n < rows;
+      const T* source = inside ? filter + int64_t(n) * length + tap * channels + at.c : filter;
+      ptx::cp_async16(&stage[rows_at(row, int(threadIdx.x) % kRowChunks)], source, inside);
+    }
+  }
+};
+
+}  // namespace skipway::cuda

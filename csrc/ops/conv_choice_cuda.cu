@@ -1,0 +1,73 @@
+// The written rule: which kernel a convolution runs in, how large its tiles are, and how it is cut. Only shapes,
+// dtypes, addresses and the device count, so that the same call always gives the same bits.
+#include "ops/conv_kernels.cuh"
+
+namespace skipway::cuda {
+namespace {
+
+int64_t pixels(const int64_t (&size)[3]) { return size[0] * size[1] * size[2]; }
+bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+// Why the kernels with 16-byte copies cannot run it; null if they can.
+const char* obstacle(const ConvProblem& c, const Stream& stream) {
+  const ConvShape& s = c.shape;
+  if (c.dtype == DType::Float64) return "float64 has no tensor cores";
+  if (stream.compute_capability < 80) return "the device is older than sm_80: no cp.async";
+  if (s.in[0] != 1 || s.kernel[0] != 1 || s.out[0] != 1 || s.padding[0] != 0) return "three dimensions";
+  if (s.in_channels / s.groups % 8 != 0) return "input channels of a group are no multiple of 8";
+  if (s.out_channels / s.groups % 8 != 0) return "output channels of a group are no multiple of 8";
+  if (s.groups > 4096) return "very many groups";
+  for (const void* p : {c.x, c.y, c.residual})
+    if (!aligned(p)) return "data that does not lie at a multiple of 16 bytes";
+  return nullptr;
+}
+
+bool pointwise(const ConvShape& s) {
+  for (int d = 0; d < 3; ++d)
+    if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d]) return false;
+  return s.groups == 1;
+}
+
+int64_t tiles(int64_t rows, int64_t columns, int64_t size) { return ceil_div(rows, size) * ceil_div(columns, size); }
+
+}  // namespace
+
+ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
+  const ConvShape& s = c.shape;
+  ConvChoice choice;
+  if (const char* why = obstacle(c, stream)) {
+    choice.why = why;
+    return choice;
+  }
+  const int64_t channels = s.in_channels / s.groups, results = s.out_channels / s.groups;
+  const bool half = c.dtype != DType::Float32;
+  const int64_t multiprocessors = stream.multiprocessors;
+  choice.method = ConvMethod::Tiles;
+  choice.library = pointwise(s) && !c.fused;
+  if (c.pass == ConvPass::WeightGrad) {
+    const int64_t positions = s.batch * pixels(s.out), columns = channels * pixels(s.kernel);
+    const bool large = half && results > 64 && columns > 64;
+    const int64_t blocks = tiles(results, columns, large ? 128 : 64) * s.groups;
+    // Two waves of blocks (2 large ones or 4 small ones share a multiprocessor), of no fewer than 256 positions each.
+    const int64_t wanted = ceil_div(2 * multiprocessors * (large ? 2 : 4), blocks), most = ceil_div(positions, 256);
+    const int64_t pieces = wanted < most ? wanted : most;
+    choice.tile = large ? TileSize::Large : TileSize::Small;
+    choice.piece = int(ceil_div(ceil_div(positions, pieces), 32) * 32);
+    choice.pieces = int(ceil_div(positions, choice.piece));
+    choice.why = large ? "more than 64 channels on both sides" : half ? "64 channels or fewer on one side" : "float32";
+    return choice;
+  }
+  const bool forward = c.pass == ConvPass::Forward;
+  const int64_t phases = forward ? 1 : s.stride[1] * s.stride[2];
+  const int64_t rows = s.batch * pixels(forward ? s.out : s.in), columns = forward ? results : channels;
+  const bool fills = tiles(rows, columns, 128) * s.groups >= multiprocessors * (phases > 1 ? 2 : 1);
+  const bool large = half && columns > 64 && fills;
+  choice.tile = large ? TileSize::Large : TileSize::Small;
+  choice.why = large           ? "more than 64 result channels, and tiles enough for the device"
+               : !half         ? "float32"
+               : columns <= 64 ? "64 result channels or fewer"
+                               : "large tiles would not fill the device";
+  return choice;
+}
+
+}  // namespace skipway::cuda

@@ -1,0 +1,58 @@
+// The convolution's kernels by what they do, for conv_cuda.cu to choose from.
+#pragma once
+#include "kernels/cuda/conv_epilogue.cuh"
+#include "ops/conv.h"
+
+namespace skipway::cuda {
+
+// ---- what to run (conv_choice_cuda.cu)
+
+enum class ConvPass { Forward, DataGrad, WeightGrad };
+enum class ConvMethod {
+  Plain,  // conv_cuda.cu: every shape and dtype, by multiply-adds
+  Tiles,  // conv_gemm_cuda.cu, conv_weight_cuda.cu: implicit matrix products of tiles
+};
+enum class TileSize { Small, Large };  // 64 x 64 and 128 x 128 results
+
+struct ConvProblem {
+  ConvShape shape;
+  DType dtype;
+  ConvPass pass;
+  bool fused;                                                  // there is more to do than the convolution
+  const void *x = nullptr, *y = nullptr, *residual = nullptr;  // addresses, or null if not known yet
+};
+struct ConvChoice {
+  ConvMethod method = ConvMethod::Plain;
+  bool library = false;  // first ask cuBLAS
+  TileSize tile = TileSize::Small;
+  int pieces = 1, piece = 0;  // of a weight gradient's sum: how many, and positions in each
+  const char* why = "";
+};
+ConvChoice choose_conv(const ConvProblem& problem, const Stream& stream);
+
+// ---- the kernels
+
+// A correlation of 16-byte aligned, channels-last images: forward, or data gradient.
+struct Correlation {
+  ConvShape shape;
+  DType dtype;
+  bool gradient;  // data gradient: from is dy, to is dx
+  bool tf32;      // float32 on tensor cores
+  const void *from, *weight;
+  void* to;
+  Epilogue epilogue;
+
+  int64_t from_channels() const { return (gradient ? shape.out_channels : shape.in_channels) / shape.groups; }
+  int64_t to_channels() const { return (gradient ? shape.in_channels : shape.out_channels) / shape.groups; }
+};
+
+inline constexpr int kMostPhases = 4;  // in one launch
+
+// weight (out, in / groups, taps) as [group][result channel][tap][source channel].
+void pack_filter(const Correlation& c, void* packed, const Stream& stream);
+void correlate(const Correlation& c, TileSize tile, const Stream& stream);
+
+// partial[piece][k][tap][c] in float32, summed into dweight (k, c, tap).
+void weight_gradient(const ConvWeightGradArgs& a, const ConvChoice& choice, const Stream& stream);
+
+}  // namespace skipway::cuda
