@@ -8,14 +8,12 @@ namespace {
 int64_t pixels(const int64_t (&size)[3]) { return size[0] * size[1] * size[2]; }
 bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-// Why the kernels with 16-byte copies cannot run it; null if they can.
+// Why no kernel with 16-byte copies can run it; null if one may.
 const char* obstacle(const ConvProblem& c, const Stream& stream) {
   const ConvShape& s = c.shape;
   if (c.dtype == DType::Float64) return "float64 has no tensor cores";
   if (stream.compute_capability < 80) return "the device is older than sm_80: no cp.async";
   if (s.in[0] != 1 || s.kernel[0] != 1 || s.out[0] != 1 || s.padding[0] != 0) return "three dimensions";
-  if (s.in_channels / s.groups % 8 != 0) return "input channels of a group are no multiple of 8";
-  if (s.out_channels / s.groups % 8 != 0) return "output channels of a group are no multiple of 8";
   if (s.groups > 4096) return "very many groups";
   for (const void* p : {c.x, c.y, c.residual})
     if (!aligned(p)) return "data that does not lie at a multiple of 16 bytes";
@@ -42,10 +40,26 @@ ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
   const int64_t channels = s.in_channels / s.groups, results = s.out_channels / s.groups;
   const bool half = c.dtype != DType::Float32;
   const int64_t multiprocessors = stream.multiprocessors;
-  choice.method = ConvMethod::Tiles;
   choice.library = pointwise(s) && !c.fused;
+  if (half && c.pass != ConvPass::WeightGrad && !choice.library) {
+    choice.warps = halo_warps(s, c.pass == ConvPass::DataGrad, stream);
+    if (choice.warps > 0) {
+      choice.method = ConvMethod::Halos;
+      choice.why = "64 channels or fewer: the filter stays in shared memory";
+      return choice;
+    }
+  }
+  if (results % 8 != 0) {
+    choice.why = "output channels of a group are no multiple of 8";
+    return choice;
+  }
+  if (channels % 8 != 0 && (c.pass != ConvPass::WeightGrad || s.groups != 1)) {
+    choice.why = "input channels of a group are no multiple of 8";
+    return choice;
+  }
+  choice.method = ConvMethod::Tiles;
   if (c.pass == ConvPass::WeightGrad) {
-    const int64_t positions = s.batch * pixels(s.out), columns = channels * pixels(s.kernel);
+    const int64_t positions = s.batch * pixels(s.out), columns = (channels + 7) / 8 * 8 * pixels(s.kernel);
     const bool large = half && results > 64 && columns > 64;
     const int64_t blocks = tiles(results, columns, large ? 128 : 64) * s.groups;
     // Two waves of blocks (2 large ones or 4 small ones share a multiprocessor), of no fewer than 256 positions each.

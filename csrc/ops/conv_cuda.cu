@@ -347,10 +347,11 @@ SW_CUDA_KERNEL(conv_forward, a, stream) {
   if (a.shape.batch == 0) return;
   const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::Forward, false, a.x, a.y}, stream);
   if (choice.library && pointwise_product(a, stream)) return;
-  if (choice.method == ConvMethod::Tiles) {
+  if (choice.method != ConvMethod::Plain) {
     Correlation c{a.shape, a.dtype, false, a.tf32, a.x, a.weight, a.y, {}};
     c.epilogue.bias = a.bias;
-    return correlate(c, choice.tile, stream);
+    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
+                                              : correlate(c, choice.tile, stream);
   }
   const Geometry g(a.shape);
   const Tiles tiles{a.shape.batch * pixels(a.shape.out),
@@ -373,11 +374,12 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
   const bool add = a.dx.mode == GradMode::Add;
   const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
   if (choice.library && pointwise_product(a, stream)) return;
-  if (choice.method == ConvMethod::Tiles) {
+  if (choice.method != ConvMethod::Plain) {
     Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}};
     c.epilogue.bias = a.bias;
     c.epilogue.add = add;
-    return correlate(c, choice.tile, stream);
+    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
+                                              : correlate(c, choice.tile, stream);
   }
   const Geometry g(a.shape);
   const Tiles tiles{a.shape.batch * pixels(a.shape.in),

@@ -88,11 +88,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   }
   ptx::cp_async_wait<0>();
   __syncthreads();  // the stages become strips
-  const Destination<T> destination{phase, p.to, to + group * p.to.channels, int64_t(group) * p.to.channels};
+  const int64_t first = int64_t(group) * p.to.channels;
   Epilogue epilogue = p.epilogue;
-  if (epilogue.residual) epilogue.residual = static_cast<const T*>(epilogue.residual) + group * p.to.channels;
-  write_results<Tile::kWarpM, Tile::kWarpN>(products, shared.strips.of_warp[warp], epilogue, destination, m0 + m,
-                                            n0 + n);
+  if (epilogue.residual) epilogue.residual = static_cast<const T*>(epilogue.residual) + first;
+  write_results<Tile::kWarpM, Tile::kWarpN>(
+      products, shared.strips.of_warp[warp], epilogue, to + first, n0 + n, p.to.channels, first, [&](int row) {
+        const int at = m0 + m + row;
+        return at < phase.positions ? element_of_position(phase, p.to, decode(phase, at)) : -1;
+      });
 }
 
 // packed[n][tap][c] from weight[n][c][tap] (forward), or from weight[c][n][tap] (gradient), of each group.

@@ -1,5 +1,6 @@
 // The convolution's kernels by what they do, for conv_cuda.cu to choose from.
 #pragma once
+#include "kernels/conv_choice.h"
 #include "kernels/cuda/conv_epilogue.cuh"
 #include "ops/conv.h"
 
@@ -7,9 +8,9 @@ namespace skipway::cuda {
 
 // ---- what to run (conv_choice_cuda.cu)
 
-enum class ConvPass { Forward, DataGrad, WeightGrad };
 enum class ConvMethod {
   Plain,  // conv_cuda.cu: every shape and dtype, by multiply-adds
+  Halos,  // conv_halo_cuda.cu: few channels
   Tiles,  // conv_gemm_cuda.cu, conv_weight_cuda.cu: implicit matrix products of tiles
 };
 enum class TileSize { Small, Large };  // 64 x 64 and 128 x 128 results
@@ -25,9 +26,15 @@ struct ConvChoice {
   ConvMethod method = ConvMethod::Plain;
   bool library = false;  // first ask cuBLAS
   TileSize tile = TileSize::Small;
+  int warps = 0;              // of a block that walks over halos
   int pieces = 1, piece = 0;  // of a weight gradient's sum: how many, and positions in each
   const char* why = "";
 };
+// Shared memory that a block may have, in bytes.
+inline int shared_memory(const Stream& s) {
+  const int c = s.compute_capability;
+  return c == 80 || c == 87 ? 163 << 10 : c >= 90 && c < 120 ? 227 << 10 : 99 << 10;
+}
 ConvChoice choose_conv(const ConvProblem& problem, const Stream& stream);
 
 // ---- the kernels
@@ -51,6 +58,10 @@ inline constexpr int kMostPhases = 4;  // in one launch
 // weight (out, in / groups, taps) as [group][result channel][tap][source channel].
 void pack_filter(const Correlation& c, void* packed, const Stream& stream);
 void correlate(const Correlation& c, TileSize tile, const Stream& stream);
+
+// For few channels (conv_halo_cuda.cu), 16-bit types: warps of a block, or 0 if this is not for it.
+int halo_warps(const ConvShape& shape, bool gradient, const Stream& stream);
+void correlate_few_channels(const Correlation& c, int warps, const Stream& stream);
 
 // partial[piece][k][tap][c] in float32, summed into dweight (k, c, tap).
 void weight_gradient(const ConvWeightGradArgs& a, const ConvChoice& choice, const Stream& stream);

@@ -115,17 +115,26 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   });
 }
 
-// dweight[k][c][tap] = sum over pieces of partial[piece][k][tap][c], in order. Reads are coalesced; 4 sums at a time
-// are under way.
+// An image whose channels are no multiple of 8, with zeros for the ones that are missing.
+template <class T>
+__global__ void __launch_bounds__(256) pad_channels(int64_t pixels, int channels, int padded, const T* x, T* to) {
+  const int64_t count = pixels * padded;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
+    const int64_t pixel = i / padded, c = i - pixel * padded;
+    to[i] = c < channels ? x[pixel * channels + c] : T(0);
+  }
+}
+
+// dweight[k][c][tap] = sum over pieces of partial[piece][k][tap][c], in order; c runs over the padded channels.
 template <class T>
 __global__ void __launch_bounds__(256)
-    sum_pieces(int64_t count, int pieces, int channels, int taps, const float* partial, T* dweight) {
+    sum_pieces(int64_t count, int pieces, int padded, int channels, int taps, const float* partial, T* dweight) {
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
     float total = 0;
 #pragma unroll 4
     for (int p = 0; p < pieces; ++p) total += partial[p * count + i];
-    const int64_t row = i / channels, c = i - row * channels, k = row / taps, tap = row - k * taps;
-    dweight[(k * channels + c) * taps + tap] = T(total);
+    const int64_t row = i / padded, c = i - row * padded, k = row / taps, tap = row - k * taps;
+    if (c < channels) dweight[(k * channels + c) * taps + tap] = T(total);
   }
 }
 
@@ -139,17 +148,33 @@ void launch_weight(const WeightGradParams& p, const ConvWeightGradArgs& a, int p
                   unsigned(groups));
   rt::launch(weight_tiles<How, Tile>, {grid, Tile::kThreads, sizeof(Stages<T, Tile>), stream.handle}, p,
              static_cast<const T*>(a.x), static_cast<const T*>(a.dy), partial.as<float>());
-  rt::launch(sum_pieces<T>, {grid_for(count, 256, stream), 256, 0, stream.handle}, count, pieces, p.x.channels, p.taps,
-             partial.as<float>(), static_cast<T*>(a.dweight));
+  rt::launch(sum_pieces<T>, {grid_for(count, 256, stream), 256, 0, stream.handle}, count, pieces, p.x.channels,
+             int(a.shape.in_channels / groups), p.taps, partial.as<float>(), static_cast<T*>(a.dweight));
 }
 
 }  // namespace
 
-void weight_gradient(const ConvWeightGradArgs& a, const ConvChoice& choice, const Stream& stream) {
+void weight_gradient(const ConvWeightGradArgs& args, const ConvChoice& choice, const Stream& stream) {
+  ConvWeightGradArgs a = args;
   const ConvShape& s = a.shape;
+  const int64_t images = s.batch * s.in[1] * s.in[2], padded = (s.in_channels + 7) / 8 * 8;
+  const bool pad = s.groups == 1 && padded != s.in_channels;
+  const Workspace copy(stream, pad ? size_t(images * padded) * size_of(a.dtype) : 0);
+  if (pad) {
+    const auto fill = [&]<class T>(Type<T>) {
+      rt::launch(pad_channels<T>, {grid_for(images * padded, 256, stream), 256, 0, stream.handle}, images,
+                 int(s.in_channels), int(padded), static_cast<const T*>(a.x), copy.as<T>());
+    };
+    if (a.dtype == DType::Float32)
+      fill(Type<uint32_t>{});
+    else
+      fill(Type<uint16_t>{});
+    a.x = copy.as<void>();
+  }
   WeightGradParams p{};
   p.phase = make_phase(forward_axis(s, 1), forward_axis(s, 2), s.batch);
   p.x = {int(s.in[1]), int(s.in[2]), int(s.in_channels), int(s.in_channels / s.groups)};
+  if (pad) p.x.pitch = p.x.channels = int(padded);
   p.dy = {int(s.out[1]), int(s.out[2]), int(s.out_channels), int(s.out_channels / s.groups)};
   p.taps = int(s.kernel[1] * s.kernel[2]);
   p.piece = choice.piece;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -28,9 +29,9 @@ class Conv(NamedTuple):
 CONVS = {
     "rows not full": Conv((2, 8, 9, 7), 16, bias=True),
     "many steps": Conv((1, 88, 6, 5), 24),
-    "large tiles": Conv((2, 72, 16, 16), 136, bias=True),
+    "large tiles": Conv((2, 72, 16, 16), 136, 1, padding=0, bias=True),
     "stride 2": Conv((1, 24, 10, 11), 40, stride=2),
-    "stride 2, large": Conv((4, 80, 24, 24), 72, stride=2),
+    "stride 2, large": Conv((4, 80, 24, 24), 72, 2, 2, 0),
     "pointwise": Conv((2, 40, 5, 5), 72, 1, padding=0, bias=True),
     "pointwise, stride 2": Conv((2, 16, 7, 6), 8, 1, 2, 0),
     "groups": Conv((1, 32, 6, 5), 48, groups=2, bias=True),
@@ -39,6 +40,14 @@ CONVS = {
     "phases without taps": Conv((1, 8, 9, 9), 8, 3, 2, 1, 2),
     "wide kernel": Conv((1, 8, 13, 12), 16, 7, 2, 3),
     "no padding": Conv((3, 8, 4, 4), 8, 4, 1, 0),
+    "three channels": Conv((2, 3, 12, 10), 16, bias=True),
+    "three channels, wide kernel": Conv((1, 3, 19, 18), 24, 7, 2, 3),
+    "five channels": Conv((1, 5, 6, 7), 40, (3, 2), 1, 0),
+    "several images in a tile": Conv((5, 16, 4, 3), 16),
+    "more tiles than blocks": Conv((3, 8, 32, 32), 16),
+    "32 channels": Conv((2, 32, 9, 9), 32, bias=True),
+    "64 channels": Conv((2, 64, 8, 8), 64),
+    "two slices of channels": Conv((1, 16, 9, 9), 72, stride=2),
 }
 
 
@@ -78,8 +87,8 @@ def equal(function: Any, tensors: list[Any], settings: dict[str, Any], dtype: st
 
 @pytest.mark.parametrize("name", CONVS)
 def test_integers_are_exact(name: str, dtype: str) -> None:
-    if "large" in name and dtype == "float32":
-        pytest.skip("float32 has one size of tile")
+    if dtype == "float32" and ("large" in name or "more tiles" in name):
+        pytest.skip("float32 has one size of tile, and no kernel for few channels")
     equal(F.conv2d, *operands(CONVS[name]), dtype)
 
 
@@ -124,3 +133,24 @@ def test_not_a_number_stays(dtype: str) -> None:
     )
     bad = np.isnan(array_of(y))
     assert bad[:, :, 1:4, 1:4].all() and bad.sum() == 8 * 9
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24, 32, 48, 64, 72])
+def test_fragments_are_read_without_bank_conflicts(channels: int) -> None:
+    if not (emulator := emulated()):
+        pytest.skip("counted on the emulator")
+    for stride in (1, 2):
+        x, w = (integers(s, 0).to(sw.bfloat16).cuda() for s in ((1, channels, 16, 12), (channels, channels, 3, 3)))
+        emulator.reset_counters()
+        F.conv2d(x.requires_grad_(), w.requires_grad_(), stride=stride).sum().backward()
+        assert emulator.counter("matrix_loads") > 100
+        assert emulator.counter("matrix_load_conflicts") == 0, stride
+
+
+def emulated() -> Any:
+    library = os.environ.get("SKIPWAY_CUDA_LIBRARY", "")
+    if "emulated" not in library:
+        return None
+    from cuda_emulator.control import Emulator
+
+    return Emulator(library)

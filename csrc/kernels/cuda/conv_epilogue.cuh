@@ -73,41 +73,34 @@ struct LaneEpilogue {
   }
 };
 
-// Where the results of one correlation lie.
-template <class T>
-struct Destination {
-  const Phase& phase;
-  const Image& to;
-  T* data;        // the group's first channel of pixel 0
-  int64_t first;  // that channel
-
-  __device__ __forceinline__ int64_t element(int m) const {
-    const Position at = decode(phase, m);
-    return to.pixel(at.image, phase.h.first + at.h * phase.h.to_step, phase.w.first + at.w * phase.w.to_step) *
-           to.pitch;
-  }
-};
-
-// The warp's kM x kN results, at rows m0... and columns n0... of the correlation. All lanes call.
-template <int kM, int kN, class T, class P>
-__device__ __forceinline__ void write_results(const P& products, Strip<kN>& strip, const Epilogue& e,
-                                              const Destination<T>& to, int m0, int n0) {
+// The warp's kM x kN results, of which this warp's first column is the group's channel n0, channel `first` + n0 in all.
+// place(row) says where a row's results begin (the group's first channel), as an element of `to`, or -1. All lanes
+// call.
+template <int kM, int kN, class T, class P, class Place>
+__device__ __forceinline__ void write_results(const P& products, Strip<kN>& strip, const Epilogue& e, T* to, int n0,
+                                              int channels, int64_t first, const Place& place) {
   constexpr int kLanes = kN / kLaneChannels, kRows = kWarp / kLanes;  // lanes of a row, rows at a time
   static_assert(kRows <= 16);
   const int lane = threadIdx.x % kWarp, column = lane % kLanes * kLaneChannels;
-  const bool inside = n0 + column < to.to.channels;
-  const LaneEpilogue<T> mine(e, to.first + n0 + column, inside);
+  const bool inside = n0 + column < channels;
+  const LaneEpilogue<T> mine(e, first + n0 + column, inside);
 #pragma unroll
   for (int i = 0; i < kM / 16; ++i) {
     products.strip(i, [&](int r, int c, float value) { strip.v[r][c] = value; });
     __syncwarp();
 #pragma unroll
     for (int r = lane / kLanes; r < 16; r += kRows) {
-      const int m = m0 + i * 16 + r;
-      if (inside && m < to.phase.positions) mine.finish(e, &strip.v[r][column], to.data, to.element(m) + n0 + column);
+      const int64_t at = inside ? place(i * 16 + r) : -1;
+      if (at >= 0) mine.finish(e, &strip.v[r][column], to, at + n0 + column);
     }
     __syncwarp();  // the strip has been read
   }
+}
+
+// Where the results of position m begin.
+__device__ __forceinline__ int64_t element_of_position(const Phase& phase, const Image& to, const Position& at) {
+  const int h = phase.h.first + at.h * phase.h.to_step, w = phase.w.first + at.w * phase.w.to_step;
+  return to.pixel(at.image, h, w) * to.pitch;
 }
 
 }  // namespace skipway::cuda

@@ -63,13 +63,18 @@ void read_shared(const WarpOperation& op, unsigned lane, const MatrixRow& from, 
 }
 
 void count_conflicts(const WarpOperation& op, int matrix) {
-  uint32_t groups = 0;  // of four banks: rows of 16 bytes conflict where these are equal
+  uint32_t groups = 0;  // of four banks: different rows of 16 bytes conflict where these are equal
+  const char* rows[8];
+  int different = 0;
   for (int row = 0; row < 8; ++row) {
-    const auto* in = static_cast<const MatrixRow*>(op.input[8 * matrix + row]);
-    groups |= 1u << (space_offset(in->row) >> 4 & 7);
+    const char* at = static_cast<const MatrixRow*>(op.input[8 * matrix + row])->row;
+    groups |= 1u << (space_offset(at) >> 4 & 7);
+    bool seen = false;
+    for (int i = 0; i < different; ++i) seen |= rows[i] == at;
+    if (!seen) rows[different++] = at;
   }
   ++counters.matrix_loads;
-  counters.matrix_load_conflicts += uint64_t(8 - __builtin_popcount(groups));
+  counters.matrix_load_conflicts += uint64_t(different - __builtin_popcount(groups));
 }
 
 void load(WarpOperation& op) {
