@@ -329,15 +329,18 @@ GemmArgs product(int64_t m, int64_t n, int64_t k, DType dtype, const void* a, in
 }
 bool pointwise_product(const ConvForwardArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(n, k, c, a.dtype, a.x, c, 1, a.weight, 1, c, a.bias, a.y), stream);
+  return multiply_cublas(product(n, k, c, a.dtype, a.x, c, 1, a.weight, 1, c, a.bias, a.y), stream) !=
+         CublasResult::None;
 }
 bool pointwise_product(const ConvDataGradArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(n, c, k, a.dtype, a.dy, k, 1, a.weight, c, 1, a.bias, a.dx.data), stream);
+  return multiply_cublas(product(n, c, k, a.dtype, a.dy, k, 1, a.weight, c, 1, a.bias, a.dx.data), stream) !=
+         CublasResult::None;
 }
 bool pointwise_product(const ConvWeightGradArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(k, c, n, a.dtype, a.dy, 1, k, a.x, c, 1, nullptr, a.dweight), stream);
+  return multiply_cublas(product(k, c, n, a.dtype, a.dy, 1, k, a.x, c, 1, nullptr, a.dweight), stream) !=
+         CublasResult::None;
 }
 
 }  // namespace
