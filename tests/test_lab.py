@@ -23,7 +23,7 @@ def quick(name: str) -> lab.Result:
 
 
 # Those whose own data set does not come with the package.
-DIGITS = {"depth": True}
+DIGITS = {"depth": True, "dropout": True}
 
 
 @pytest.mark.parametrize("name", lab.names())
@@ -40,8 +40,12 @@ def test_every_experiment_draws_from_its_json(name, tmp_path):
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and 5_000 < picture.stat().st_size < 400_000
     stored = json.loads(numbers.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
     assert stored["finding"] == result.finding and stored["settings"]["seed"] == 0
-    again = lab.load(numbers)
-    assert again.data == result.data and again.png() == picture.read_bytes()
+    assert lab.load(numbers).data == result.data
+
+
+def test_a_loaded_result_draws_the_same_picture(tmp_path):
+    numbers, picture = quick("lr").save(tmp_path)
+    assert lab.load(numbers).png() == picture.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["signal", "bounds", "shattering"])
@@ -105,6 +109,91 @@ def test_shattering_orders_the_networks():
     assert deep["looks-linear"]["test_accuracy"] > deep["Kaiming"]["test_accuracy"] + 0.3
 
 
+def test_deep_plain_networks_learn_with_kaiming_alone():
+    data = quick("deep-vgg").data
+    deep = data["runs"][str(data["depths"][-1])]
+    assert deep["Xavier"]["final"] > data["chance"] - 0.02 and deep["Kaiming"]["final"] < data["chance"] - 0.5
+
+
+def test_zero_gamma_makes_blocks_their_shortcuts():
+    runs = quick("zero-init").data["runs"]
+    stds = np.array(runs["gamma 0"]["block_std"])
+    stages = stds.reshape(3, -1)
+    np.testing.assert_allclose(stages, np.repeat(stages[:, :1], stages.shape[1], 1), rtol=1e-4)
+    assert (np.diff(np.array(runs["gamma 1"]["block_std"]).reshape(3, -1), axis=1) > 0).all()
+    assert runs["all weights 0"]["with_gradient"] == ["fc.bias"]
+
+
+def test_the_suggested_rate_is_between_too_slow_and_too_fast():
+    data = quick("lr").data
+    final = {name: course["final"] for name, course in data["courses"].items()}
+    assert final["suggested"] < 0.5 * final["suggested / 100"]
+    assert final["blown up x 3"] is None or final["suggested"] < 0.5 * final["blown up x 3"]
+
+
+def test_suggestion_of_a_known_curve():
+    from skipway.lab.experiments.lr import suggestion
+
+    rates = np.geomspace(1e-4, 10, 201)
+    losses = 2.5 - 2 / (1 + np.exp(-4 * (np.log(rates) - np.log(0.01)))) + np.where(rates > 1, 30 * (rates - 1), 0)
+    best, blown = suggestion(rates, losses)
+    assert 0.007 < best < 0.02 and 1 < blown < 1.5
+
+
+def test_momentum_crosses_the_valley_in_the_root_of_the_steps():
+    paths = quick("optimizers").data["paths"]
+    need = {name: path["steps_to_1e-6"] for name, path in paths.items()}
+    assert need["SGD"] > 4 * need["momentum"] and need["SGD"] > 4 * need["Nesterov"]
+    # gradient descent at 2 / (L + m): the distance falls by (k - 1) / (k + 1) per step
+    values = np.array(paths["SGD"]["values"])
+    assert values[100] / values[0] == pytest.approx((99 / 101) ** 200, rel=0.05)
+
+
+def test_only_batch_norm_has_a_train_eval_gap():
+    runs = quick("norms").data["runs"]
+    assert abs(runs["GN"]["2"]["gap_loss"]) < 1e-4 < 0.05 < abs(runs["BN"]["2"]["gap_loss"])
+    assert abs(runs["BN"]["32"]["gap_loss"]) < abs(runs["BN"]["2"]["gap_loss"]) / 3
+
+
+def test_the_deeper_plain_network_trains_worse():
+    runs = quick("depth").data["runs"]
+    final = {name: run["final"][0] for name, run in runs.items()}
+    assert final["plain-56"] > final["plain-20"] + 0.3
+    assert final["ResNet-56"] < final["plain-56"] - 0.3
+
+
+def test_what_multiplies_the_shortcut_hurts():
+    data = quick("shortcuts").data
+    final = {name: run["final"] for name, run in data["runs"]["shortcut"].items()}
+    assert min(final, key=lambda name: final[name]) == "identity"
+    assert data["published"]["shortcut"]["identity"] == 6.61 and data["published"]["shortcut"]["dropout"] is None
+    assert len(data["runs"]["block"]) == 5
+
+
+def test_noise_raises_the_training_loss():
+    runs = quick("dropout").data["runs"]
+    quiet = runs.pop("none")
+    assert sum(run["train_loss"] > quiet["train_loss"] for run in runs.values()) >= 4
+
+
+def test_saliency_finds_the_pixels_that_matter():
+    data = quick("saliency").data
+    assert (
+        data["after"]["gradient"] < data["after"]["random"] - 0.2 and data["after"]["guided"] < data["after"]["random"]
+    )
+    assert min(data["probabilities"]) > 0.9
+
+
+def test_guided_backpropagation_passes_what_is_positive():
+    from skipway.lab.experiments.saliency import GuidedReLU
+
+    layer = GuidedReLU()
+    layer.guided = True
+    x = sw.tensor([-1.0, 2.0, 3.0]).requires_grad_()
+    (layer(x) * sw.tensor([1.0, -1.0, 1.0])).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [0, 0, 1])
+
+
 # ----------------------------------------------------------------------------------------------- what is said and shown
 
 
@@ -136,6 +225,8 @@ def test_the_command_lists_the_experiments(capsys):
         (["nonsense"], "unknown experiment 'nonsense'; expected one of signal, disc, bounds"),
         (["signal", "--data", "digits"], "signal: uses no data set, got 'digits'"),
         (["shattering", "--data", "cifar10"], "shattering: data must be one of digits, got 'cifar10'"),
+        (["depth", "--data-dir", "/nowhere"], "fashion-mnist not found; looked for /nowhere/train-images-idx3-ubyte"),
+        (["depth", "--data-dir", "/nowhere"], "depth also takes --data digits or mnist5k"),
         (["signal", "--seed", "-1"], "signal: seed must be a whole number from 0 to"),
         (["signal", "--device", "cuda:7"], "signal: device cuda:7 cannot be used: "),
     ],

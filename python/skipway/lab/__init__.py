@@ -23,6 +23,15 @@ EXPERIMENTS = {
     "disc": "a deep MLP on a 2-d disc: error against the scale of the weights, with and without BatchNorm",
     "bounds": "gradient norms between the products of the layers' singular values; spectra of convolutions",
     "shattering": "gradients of neighbouring inputs: plain, residual and Looks-Linear networks, and noise",
+    "deep-vgg": "plain deep convolutional networks with Xavier's and with Kaiming's weights",
+    "zero-init": "residual blocks that start as their shortcuts, and a network of zeros",
+    "lr": "a learning-rate range test, and training at what it suggests",
+    "optimizers": "SGD, momentum, Nesterov, RMSprop and Adam in one valley and on one network",
+    "depth": "plain and residual networks of 20 and 56 layers: training error",
+    "shortcuts": "six shortcuts and five orders of activations, beside the published errors",
+    "dropout": "dropout, DropConnect, stochastic depth and shake-shake on 1,000 training images",
+    "saliency": "input gradients, guided backpropagation, first filters, activation maximization",
+    "norms": "BatchNorm, LayerNorm, GroupNorm and InstanceNorm over batch sizes",
 }
 
 
