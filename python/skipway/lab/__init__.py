@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._frame import LabError, Result, load
+from ._summary import Summary, summary
 
 # Name on the command line -> what it shows. With _ for - it is the function here, and the file in experiments/.
 EXPERIMENTS = {
@@ -63,4 +64,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *(name.replace("-", "_") for name in EXPERIMENTS)})
 
 
-__all__ = ["EXPERIMENTS", "LabError", "Result", "get", "load", "names"]
+__all__ = ["EXPERIMENTS", "LabError", "Result", "Summary", "get", "load", "names", "summary"]
