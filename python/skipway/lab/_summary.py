@@ -92,7 +92,7 @@ def total(rows: Iterable[Row]) -> Total:
         add(lambda r: r.flops),
         add(lambda r: r.backward_multiply_adds),
         add(lambda r: r.backward_flops),
-        all(r.multiply_adds is not None for r in chosen),
+        all(r.multiply_adds is not None for r in chosen if r.output is not None),
     )
 
 
@@ -120,8 +120,9 @@ class Summary:
 
     @property
     def total(self) -> Total:
-        """The sums over all layers."""
-        return total(self.rows)
+        """The sums over all layers; incomplete too where the model stopped."""
+        t = total(self.rows)
+        return t._replace(complete=t.complete and self.error is None)
 
     @property
     def stages(self) -> dict[str, Total]:

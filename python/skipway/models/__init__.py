@@ -15,7 +15,7 @@ from typing import Any
 
 from skipway import nn
 
-from ._registry import CARDS, Card, find
+from ._registry import CARDS, SOURCES, Card, find
 from ._shortcuts import ShortcutBlock
 from .alexnet import AlexNet, ZFNet, alexnet, zfnet
 from .benchmark2016 import FCN, AlexNetR, alexnet_r, fcn5, fcn8, fcn_r
@@ -167,6 +167,7 @@ __all__ = [
     "PreActBottleneck",
     "PreActResNet",
     "ResNet",
+    "SOURCES",
     "ShakeBlock",
     "ShakeShakeResNet",
     "ShortcutBlock",

@@ -21,6 +21,29 @@ class Card(NamedTuple):
 _HE16, _HE16B = "He et al. 2016", "He et al. 2016b"
 _IMAGENET, _CIFAR, _MNIST = (3, 224, 224), (3, 32, 32), (1, 28, 28)
 
+# The sources' titles, and where they are.
+SOURCES = {
+    "LeCun et al. 1998": (
+        "Gradient-based learning applied to document recognition", "https://doi.org/10.1109/5.726791"),
+    "Krizhevsky 2014": (
+        "One weird trick for parallelizing convolutional neural networks", "https://arxiv.org/abs/1404.5997"),
+    "Zeiler and Fergus 2013": (
+        "Visualizing and understanding convolutional networks", "https://arxiv.org/abs/1311.2901"),
+    "Simonyan and Zisserman 2015": (
+        "Very deep convolutional networks for large-scale image recognition", "https://arxiv.org/abs/1409.1556"),
+    "Szegedy et al. 2015": ("Going deeper with convolutions", "https://arxiv.org/abs/1409.4842"),
+    _HE16: ("Deep residual learning for image recognition", "https://arxiv.org/abs/1512.03385"),
+    _HE16B: ("Identity mappings in deep residual networks", "https://arxiv.org/abs/1603.05027"),
+    "Xie et al. 2016": (
+        "Aggregated residual transformations for deep neural networks", "https://arxiv.org/abs/1611.05431"),
+    "Zagoruyko and Komodakis 2016": ("Wide residual networks", "https://arxiv.org/abs/1605.07146"),
+    "Huang et al. 2016": ("Deep networks with stochastic depth", "https://arxiv.org/abs/1603.09382"),
+    "Gastaldi 2017": ("Shake-shake regularization", "https://arxiv.org/abs/1705.07485"),
+    "Srivastava et al. 2015": ("Highway networks", "https://arxiv.org/abs/1505.00387"),
+    "Shi et al. 2016": (
+        "Benchmarking state-of-the-art deep learning software tools", "https://arxiv.org/abs/1608.07249"),
+}  # fmt: skip
+
 # Where the names are from, the input, and the functions, each named like its network.
 _FAMILIES: list[tuple[str, tuple[int, ...], list[Callable[..., Any]]]] = [
     ("LeCun et al. 1998", _MNIST, [lenet.lenet5]),
