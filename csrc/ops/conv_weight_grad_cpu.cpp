@@ -179,7 +179,8 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   if (s.batch * s.out[0] * s.out[1] * s.out[2] == 0) return clear(dweight, s.out_channels * g.in_group * p.taps);
   const int64_t macs = p.macs(), elements = p.frame_positions() * p.from_channels + p.to_image;
   const bool large = s.out_channels * g.in_group * p.taps * int64_t(sizeof(T)) > kLargeSums;
-  g.blocks = make_blocks(p, macs, elements * int64_t(sizeof(T)), large ? kLargeBlockCache : kBlockCache);
+  // Large sums are shared out by channel, so that blocks need not be many.
+  g.blocks = make_blocks(p, large ? 0 : macs, elements * int64_t(sizeof(T)), large ? kLargeBlockCache : kBlockCache);
   // In place, a last run that does not fill its vectors would read past the tensor.
   const bool must_copy = sizeof(T) != sizeof(S) || g.in_group % n != 0;
   g.frame = make_frame(p, g.blocks, frame_channels(p, sizeof(T)), must_copy);
