@@ -1,11 +1,16 @@
 #include "ops/conv.h"
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 
 #include "bindings/bindings.h"
+#include "core/parallel.h"
 #include "kernels/conv_choice.h"
 #include "kernels/isa.h"
 #include "ops/batch_norm.h"
+#include "ops/conv_bf16.h"
+#include "ops/fma_rate.h"
 
 namespace skipway::bindings {
 namespace {
@@ -47,7 +52,11 @@ py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t 
     s.stride[d] = stride[d], s.padding[d] = padding[d], s.dilation[d] = dilation[d];
   }
   const int64_t lanes = (16 << int(current_isa())) / size_of(accumulate_dtype(dtype));
-  const auto algorithm = [&](ConvPass pass) { return name_of(conv_algorithm(s, dtype, pass, lanes)); };
+  const auto algorithm = [&](ConvPass pass) {
+    const bool bf16 =
+        dtype == DType::BFloat16 && (pass == ConvPass::WeightGrad ? runs_bf16_weight_grad(s) : runs_bf16(s));
+    return bf16 ? "bfloat16" : name_of(conv_algorithm(s, dtype, pass, lanes));
+  };
   const ConvWork work = conv_work(s, dtype);
   py::dict d;
   d["forward"] = algorithm(ConvPass::Forward);
@@ -76,7 +85,21 @@ py::tuple fused(const Tensor& input, const Tensor& weight, const Tensor& bias, c
   return py::make_tuple(r.y, r.mean, r.deviations);
 }
 
+// Operations per second of float32 multiply-adds on all threads, the best of a few runs of about a millisecond.
+double fma_peak() {
+  double best = 0, flops = 0;
+  const int64_t tasks = num_threads();
+  for (int run = 0; run < 10; ++run) {
+    const auto begin = std::chrono::steady_clock::now();
+    launch(Device{}, fma_rate, FmaRateArgs{tasks, 500, &flops});
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, flops / seconds.count());
+  }
+  return best;
+}
+
 void bind_choice(py::module_& m) {
+  function(m, "_fma_peak", &fma_peak);
   m.def("_conv2d_fused", &fused, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = Shape{1},
         "padding"_a = Shape{0}, "dilation"_a = Shape{1}, "groups"_a = 1, "in_scale"_a = Tensor(),
         "in_shift"_a = Tensor(), "in_activation"_a = py::none(), "scale"_a = Tensor(), "shift"_a = Tensor(),

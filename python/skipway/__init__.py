@@ -78,6 +78,7 @@ _LAZY_NAMES = {
     "load": "io",
     "LoadError": "io",
     "fuse": "fuse",
+    "show_plan": "plan",
     "autocast": "amp",
     "softmax": "nn.functional",
 }
