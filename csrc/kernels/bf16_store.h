@@ -1,7 +1,7 @@
 // Float32 sums to bfloat16, 16 at a time.
 #pragma once
 #include "kernels/bf16_micro.h"
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -14,6 +14,26 @@ typedef uint16_t vhalf16 __attribute__((vector_size(32)));
 SW_INLINE vsum16 load16(const float* p) { return load_raw<vsum16>(p); }
 SW_INLINE vsum16 load16(const bfloat16* p) {
   return (vsum16)(__builtin_convertvector(load_raw<vhalf16>(p), vword16) << 16);
+}
+// The first `lanes` elements, and zeros.
+SW_INLINE vsum16 load16_n(const float* p, int64_t lanes) {
+#ifdef __AVX512F__
+  return (vsum16)_mm512_maskz_loadu_ps(__mmask16((1u << lanes) - 1), p);
+#else
+  float buffer[kBf16Lanes] = {};
+  __builtin_memcpy(buffer, p, size_t(lanes) * sizeof(float));
+  return load16(buffer);
+#endif
+}
+SW_INLINE vsum16 load16_n(const bfloat16* p, int64_t lanes) {
+#ifdef __AVX512BW__
+  const vhalf16 h = (vhalf16)_mm256_maskz_loadu_epi16(__mmask16((1u << lanes) - 1), p);
+  return (vsum16)(__builtin_convertvector(h, vword16) << 16);
+#else
+  bfloat16 buffer[kBf16Lanes] = {};
+  __builtin_memcpy(buffer, p, size_t(lanes) * sizeof(bfloat16));
+  return load16(buffer);
+#endif
 }
 // Rounds to nearest even; NaN stays NaN.
 SW_INLINE vhalf16 narrowed(vsum16 v) {
@@ -31,7 +51,7 @@ SW_INLINE void store16(bfloat16* p, vsum16 v) {
   __builtin_memcpy(p, &h, sizeof h);
 }
 template <class T>
-SW_INLINE void store16_n(T* p, vsum16 v, int64_t lanes) {
+SW_INLINE void store16_n(T* p, vsum16 v, int64_t lanes) {  // memory past them is left alone
   T buffer[kBf16Lanes];
   store16(buffer, v);
   __builtin_memcpy(p, buffer, size_t(lanes) * sizeof(T));
@@ -52,11 +72,7 @@ SW_INLINE void store_rows(const float* c, int64_t c_row, int64_t rows, int64_t l
         if (add) v += load16(at);
         store16(at, v);
       } else {
-        if (add) {
-          T before[kBf16Lanes] = {};
-          __builtin_memcpy(before, at, size_t(here) * sizeof(T));
-          v += load16(before);
-        }
+        if (add) v += load16_n(at, here);
         store16_n(at, v, here);
       }
     }

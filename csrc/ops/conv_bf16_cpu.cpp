@@ -2,7 +2,7 @@
 // hold an even number of channels; weights are packed into panels [run][pair][lane][2] (kernels/bf16_micro.h).
 #include "ops/conv_bf16.h"
 
-#include "kernels/bf16_store.h"
+#include "kernels/bf16_transpose.h"
 #include "kernels/conv_plan.h"
 
 namespace skipway::SW_ISA {
@@ -188,29 +188,67 @@ void correlate_panel(const Correlation& c, const Pass& pass, const BlockRange& r
   work.finish();
 }
 
-// One panel of one pass, [run][chunk][pair][lane][2]:
-//   weight[(lane0 + lane) * result + c * source + tap], c < channels, lane < lanes, and zeros elsewhere.
+// Where the pair (channel, channel + 1) of a tap goes in a panel, [run][chunk][pair][lane][2].
+struct PanelRows {
+  const Correlation& c;
+  const Pass& pass;
+  Chunks chunks;
+  int64_t width;
+  SW_INLINE bfloat16* row(bfloat16* panel, int64_t tap, int64_t channel) const {
+    const int64_t merged = pass.run / c.tap, element = tap % merged * c.tap + channel;
+    const int64_t chunk = element / chunks.size, at = element - chunks.start(chunk);
+    return panel + ((tap / merged * chunks.count + chunk) * chunks.size + at) * width;
+  }
+  // Rows that a chunk shares with the one before, and that no element has.
+  void clear_rest(bfloat16* panel) const {
+    const int64_t shared = chunks.count * chunks.size - chunks.inner;
+    if (shared == 0) return;
+    for (int64_t r = 0; r < pass.runs; ++r)
+      clear(panel + ((r + 1) * chunks.count - 1) * chunks.size * width, shared * width);
+  }
+};
+
+// Two rows of up to 16 elements as pairs, the first of each pair in the lower half of a word.
+template <class S>
+SW_INLINE vword16 pair_words(const S* first, const S* second, int64_t count) {
+  const vhalf16 low = narrowed(load16_n(first, count));
+  const vhalf16 high = second ? narrowed(load16_n(second, count)) : vhalf16{};
+  return __builtin_convertvector(low, vword16) | __builtin_convertvector(high, vword16) << 16;
+}
+
+// One panel of one pass: weight[lane * result + c * source + tap], c < channels, lane < lanes, and zeros elsewhere. The
+// taps of 16 lanes are transposed together.
 template <class S>
 void pack_panel(const Correlation& c, const S* weight, int64_t result, int64_t source, const Pass& pass, int64_t lanes,
                 int64_t width, bfloat16* panel) {
-  const int64_t channels = c.plan.from_channels, merged = pass.run / c.tap;
-  const Chunks chunks = chunks_of(pass.run);
-  for (int64_t r = 0; r < pass.runs; ++r)
-    for (int64_t chunk = 0; chunk < chunks.count; ++chunk)
-      for (int64_t e = chunks.start(chunk); e < chunks.start(chunk) + chunks.size; e += 2, panel += 2 * width) {
-        if (e < chunk * chunks.size || e >= pass.run) {  // seen by the chunk before, or beyond
-          clear(panel, 2 * width);
-          continue;
-        }
-        const int64_t channel = e % c.tap;
-        const S* from = weight + channel * source + pass.tap_ids[r * merged + e / c.tap];
-        const bool both = channel + 1 < channels;
-        for (int64_t j = 0; j < lanes; ++j) {
-          panel[2 * j] = bfloat16(float(from[j * result]));
-          panel[2 * j + 1] = both ? bfloat16(float(from[j * result + source])) : bfloat16{};
-        }
-        clear(panel + 2 * lanes, 2 * (width - lanes));
+  const int64_t channels = c.plan.from_channels, taps = c.plan.taps;
+  const PanelRows rows{c, pass, chunks_of(pass.run), width};
+  rows.clear_rest(panel);
+  for (int64_t j = 0; j < width; j += kBf16Lanes) {
+    const int64_t here = smaller(kBf16Lanes, lanes - j);
+    for (int64_t channel = 0; channel < c.tap; channel += 2) {
+      const S* from = weight + j * result + channel * source;
+      const S* other = channel + 1 < channels ? from + source : nullptr;
+      if (taps == 1 && result == 1) {  // lanes are side by side
+        const vword16 words = pair_words(from, other, here);
+        __builtin_memcpy(rows.row(panel, 0, channel) + 2 * j, &words, 64);
+        continue;
       }
+      for (int64_t first = 0; first < taps; first += kBf16Lanes) {
+        const int64_t count = smaller(kBf16Lanes, taps - first);
+        vword16 words[kBf16Lanes];
+        for (int64_t i = 0; i < kBf16Lanes; ++i)
+          words[i] = i < here
+                         ? pair_words(from + i * result + first, other ? other + i * result + first : nullptr, count)
+                         : vword16{};
+        transpose_words(words);
+        for (int64_t t = 0; t < pass.taps; ++t) {
+          const int64_t id = pass.tap_ids[t] - first;
+          if (id >= 0 && id < count) __builtin_memcpy(rows.row(panel, t, channel) + 2 * j, &words[id], 64);
+        }
+      }
+    }
+  }
 }
 
 template <class S>

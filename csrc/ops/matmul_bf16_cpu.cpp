@@ -138,12 +138,7 @@ void store_row(const float* from, const bfloat16* bias, FusedAct act, bfloat16* 
     for (int64_t j = 0; j < columns; j += kBf16Lanes) {
       const int64_t lanes = smaller(kBf16Lanes, columns - j);
       vsum16 z = load16(from + j);
-      if (bias && lanes == kBf16Lanes) z += load16(bias + j);
-      if (bias && lanes < kBf16Lanes) {
-        bfloat16 tail[kBf16Lanes] = {};
-        __builtin_memcpy(tail, bias + j, size_t(lanes) * sizeof(bfloat16));
-        z += load16(tail);
-      }
+      if (bias) z += lanes == kBf16Lanes ? load16(bias + j) : load16_n(bias + j, lanes);
       z = fused_act<kAct>(z);
       if (lanes == kBf16Lanes) {
         store16(to + j, z);
