@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from op_runner import array_of, tensor_of
 from skipway import _core
 from skipway.testing import reference as R
 from test_conv import CASES, check
-from tolerances import allowed
+from tolerances import WINOGRAD, allowed
 
 
 def test_values_and_gradients_are_exact(bf16_level: str) -> None:
@@ -40,17 +41,15 @@ SHAPES: list[tuple[tuple[int, ...], tuple[int, ...], Any, Any, Any]] = [
 ]
 
 
+WHAT = ("y", "dx", "dw", "db")
+
+
 def bf16(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return round_to(rng.standard_normal(shape), "bfloat16")
 
 
-def assert_close(got: Any, expected: np.ndarray, length: int, terms: float, what: str) -> None:
-    off = np.abs(array_of(got) - expected) / allowed("conv2d", "bfloat16", expected, length, terms)
-    assert off.max() <= 1, f"{what}: {off.max():.3} times what is allowed"
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_against_float64(bf16_level: str, shape: Any) -> None:
+def check_shape(shape: Any, condition: float = 1.0) -> None:
+    """Values and gradients against float64."""
     size, (k, *kernel), stride, padding, dilation = shape
     rng = np.random.default_rng(3)
     x, w, b = bf16(rng, *size), bf16(rng, k, size[1], *kernel), bf16(rng, k)
@@ -58,13 +57,41 @@ def test_against_float64(bf16_level: str, shape: Any) -> None:
     y = F.conv2d(tx, tw, tb, stride, padding, dilation)
     dy = bf16(rng, *y.shape)
     y.backward(tensor_of(dy, "bfloat16"))
-    taps = int(np.prod(kernel))
-    assert_close(y, R.conv2d(x, w, b, stride, padding, dilation), size[1] * taps, 1.0, "y")
-    gradients = R.conv2d_backward(dy, x, w, b, stride, padding, dilation)
-    pixels = dy.size // k
-    lengths = (k * taps, pixels, pixels)
-    for leaf, expected, length, what in zip((tx, tw, tb), gradients, lengths, ("dx", "dw", "db"), strict=True):
-        assert_close(leaf.grad, expected, length, 1.0, what)
+    taps, pixels = int(np.prod(kernel)), dy.size // k
+    expected = [R.conv2d(x, w, b, stride, padding, dilation)]
+    expected += R.conv2d_backward(dy, x, w, b, stride, padding, dilation)
+    lengths = (size[1] * taps, k * taps, pixels, pixels)
+    for got, value, length, what in zip((y, tx.grad, tw.grad, tb.grad), expected, lengths, WHAT, strict=True):
+        off = np.abs(array_of(got) - value) / allowed("conv2d", "bfloat16", value, length, 1.0, condition)
+        assert off.max() <= 1, f"{what}: {off.max():.3} times what is allowed"
+
+
+@pytest.fixture
+def algorithm() -> Iterator[Callable[[str], None]]:
+    yield sw.backends.cpu.set_conv_algorithm
+    sw.backends.cpu.set_conv_algorithm("auto")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_against_float64(bf16_level: str, algorithm: Any, shape: Any) -> None:
+    algorithm("direct")
+    check_shape(shape)
+
+
+def test_winograd(isa: str, algorithm: Any) -> None:
+    """Its products are float32's, on every instruction set."""
+    algorithm("winograd")
+    for shape in (((3, 32, 14, 9), (48, 3, 3), 1, 1, 1), ((2, 16, 7, 8), (16, 3, 3), 1, (0, 2), 1)):
+        check_shape(shape, WINOGRAD)
+
+
+def test_what_is_faster_is_chosen(bf16_level: str) -> None:
+    three, one = [1, 3, 3], [1, 1, 1]
+    plan = [
+        _core._conv_plan(128, c, c, 1, [1, 16, 16], [1, 16, 16], three, one, [0, 1, 1], one, sw.bfloat16)["forward"]
+        for c in (16, 64)
+    ]
+    assert plan == ["direct", "winograd" if bf16_level == "avx512_bf16" else "direct"]
 
 
 def run(threads: int) -> list[np.ndarray]:

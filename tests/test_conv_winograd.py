@@ -158,7 +158,7 @@ def plan(batch, channels, size, kernel=3, stride=1, groups=1, dtype=sw.float32, 
 def test_the_choice_and_its_override():
     assert plan(128, 32, 16)["forward"] == "winograd"
     assert plan(128, 32, 16)["weight_gradient"] == "winograd"
-    for other in (dict(stride=2), dict(kernel=1), dict(dtype=sw.float64), dict(dtype=sw.bfloat16), dict(dilation=2)):
+    for other in (dict(stride=2), dict(kernel=1), dict(dtype=sw.float64), dict(dilation=2)):
         assert plan(128, 32, 16, **other)["forward"] == "direct"
     assert plan(128, 24, 16)["forward"] == "direct"
     assert plan(1, 512, 2)["forward"] == "direct"

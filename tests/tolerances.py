@@ -9,6 +9,10 @@ float16 compute in float32), n the length of the longest sum. The scale is the l
 the root mean square of the inputs: the rounding errors of a sum are relative to its terms, not to what is left after
 they cancel. A sample's `condition`, derived beside it, multiplies the second term.
 
+Instructions that multiply bfloat16 (vdpbf16ps, AMX's tdpbf16ps) keep to the same limits: a product of two significands
+of 8 bits is exact in float32, so that only the sums round, to nearest, as additions of float32 do. They take bfloat16
+operands and float32 sums below 2^-126 for zero, which FLOOR covers.
+
 The ops in STORED compute from an intermediate z that was rounded to a stored type, which adds
 
     value * eps  to results,    slope * sqrt(n) * eps * max|dy|  to gradients.

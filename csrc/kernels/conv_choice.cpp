@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "kernels/isa_level.h"
 
 namespace skipway {
 namespace {
@@ -22,7 +23,9 @@ std::atomic<ConvAlgorithm>& preferred() {
 }
 
 bool winograd_can(const ConvShape& s, DType dtype) {
-  if (dtype != DType::Float32 || s.groups != 1 || s.in_channels % 16 != 0 || s.out_channels % 16 != 0) return false;
+  if ((dtype != DType::Float32 && dtype != DType::BFloat16) || s.groups != 1 || s.in_channels % 16 != 0 ||
+      s.out_channels % 16 != 0)
+    return false;
   for (int d = 0; d < 3; ++d) {
     if (s.kernel[d] != (d ? 3 : 1) || s.stride[d] != 1 || (s.dilation[d] != 1 && d) || s.padding[d] > (d ? 2 : 0))
       return false;
@@ -33,13 +36,20 @@ bool winograd_can(const ConvShape& s, DType dtype) {
 // In multiply-adds at full speed: an element of a transformed tile or filter costs about so many.
 constexpr double kTileElement = 14, kFilterElement = 60, kEfficiency = 0.9;
 
-bool winograd_wins(const ConvShape& s) {
+// How many times faster than float32 direct convolutions compute, less what transforms gain from shorter images. The
+// products of Winograd's are always float32's.
+double direct_speed(DType dtype) {
+  if (dtype != DType::BFloat16 || current_level() < Level::Avx512Bf16) return 1;
+  return current_level() == Level::Avx512Bf16 ? 1.6 : 16;
+}
+
+bool winograd_wins(const ConvShape& s, DType dtype) {
   const double channels = double(s.in_channels) * double(s.out_channels);
   const double direct = double(s.batch) * double(s.out[1]) * double(s.out[2]) * 9 * channels;
   const double tiles = double(s.batch) * double((s.out[1] + 3) / 4) * double((s.out[2] + 3) / 4);
   const double winograd = 36 * (tiles * channels + tiles * double(s.in_channels + s.out_channels) * kTileElement +
                                 channels * kFilterElement);
-  return winograd < kEfficiency * direct;
+  return winograd * direct_speed(dtype) < kEfficiency * direct;
 }
 
 }  // namespace
@@ -63,7 +73,7 @@ ConvAlgorithm conv_algorithm(const ConvShape& s, DType dtype, ConvPass, int64_t 
   if (!winograd_can(s, dtype)) return ConvAlgorithm::Direct;
   const ConvAlgorithm wanted = preferred();
   if (wanted != ConvAlgorithm::Auto) return wanted;
-  return winograd_wins(s) ? ConvAlgorithm::Winograd : ConvAlgorithm::Direct;
+  return winograd_wins(s, dtype) ? ConvAlgorithm::Winograd : ConvAlgorithm::Direct;
 }
 
 ConvWork conv_work(const ConvShape& s, DType dtype) {

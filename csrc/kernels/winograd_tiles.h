@@ -1,5 +1,5 @@
 // Tiles of a Winograd convolution, and the transforms that move them in and out of the 36 matrices, one per point:
-// v[point][tile][channel]. Tiles are numbered through all images.
+// v[point][tile][channel]. Tiles are numbered through all images. Images are float32 or bfloat16, matrices float32.
 #pragma once
 #include "core/parallel.h"
 #include "kernels/conv_fused_args.h"
@@ -55,25 +55,26 @@ SW_INLINE WinoMatrix wino_scratch(int slot, int64_t channels, int64_t tiles) {
 }
 
 // Brings the 4x4 elements of a tile into the second-level cache.
-SW_INLINE void prefetch_tile(const WinoTiles& t, const WinoImages& g, const float* images, int64_t tile) {
+template <class S>
+SW_INLINE void prefetch_tile(const WinoTiles& t, const WinoImages& g, const S* images, int64_t tile) {
   if (tile >= t.count) return;
   const WinoPlace at = wino_place_of(t, tile);
-  const float* row = images + ((at.image * g.size[0] + at.row) * g.size[1] + at.column) * g.channels;
+  const S* row = images + ((at.image * g.size[0] + at.row) * g.size[1] + at.column) * g.channels;
   const int64_t rows = smaller(kWinoTile, g.size[0] - at.row);
   const int64_t length = smaller(kWinoTile, g.size[1] - at.column) * g.channels;
   for (int64_t r = 0; r < rows; ++r, row += g.size[1] * g.channels)
-    for (int64_t i = 0; i < length; i += 16) __builtin_prefetch(row + i, 0, 2);
+    for (int64_t i = 0; i < length; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + i, 0, 2);
 }
 
-template <class Transform>
-SW_INLINE void transform_patch(const float* patch, int64_t row_step, int64_t column_step, float* to, int64_t pitch) {
+template <class Transform, class S>
+SW_INLINE void transform_patch(const S* patch, int64_t row_step, int64_t column_step, float* to, int64_t pitch) {
   both_axes<Transform>([&](int r, int s) { return vload(patch + r * row_step + s * column_step); },
                        [&](int r, int s, vfloat x) { vstore(to + (r * Transform::kTo + s) * pitch, x); });
 }
 
 // The lanes [c, c + n) of a patch, with zeros outside the image and the prologue applied inside.
-template <int PATCH>
-void stage_patch(const WinoImages& g, const float* corner, int64_t top, int64_t left, int64_t c,
+template <int PATCH, class S>
+void stage_patch(const WinoImages& g, const S* corner, int64_t top, int64_t left, int64_t c,
                  const ConvPrologue& prologue, float* staged) {
   constexpr int n = Lanes<float>::n;
   for (int r = 0; r < PATCH; ++r)
@@ -92,8 +93,8 @@ void stage_patch(const WinoImages& g, const float* corner, int64_t top, int64_t 
 }
 
 // v[point][i] of the tiles first + i, i < count. While it works, the images of the tiles `ahead` are prefetched.
-template <class Transform>
-void transform_patches(const WinoTiles& t, const WinoImages& g, const float* images, const ConvPrologue& prologue,
+template <class Transform, class S>
+void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images, const ConvPrologue& prologue,
                        int64_t first, int64_t count, int64_t ahead, const WinoMatrix& v) {
   constexpr int n = Lanes<float>::n, patch = Transform::kFrom;
   const int64_t row_step = g.size[1] * g.channels;
@@ -102,7 +103,7 @@ void transform_patches(const WinoTiles& t, const WinoImages& g, const float* ima
     prefetch_tile(t, g, images, first + i + ahead);
     const WinoPlace at = wino_place_of(t, first + i);
     const int64_t top = at.row + g.low[0], left = at.column + g.low[1];
-    const float* corner = images + at.image * g.size[0] * row_step + top * row_step + left * g.channels;
+    const S* corner = images + at.image * g.size[0] * row_step + top * row_step + left * g.channels;
     const bool inside = top >= 0 && left >= 0 && top + patch <= g.size[0] && left + patch <= g.size[1];
     for (int64_t c = 0; c < g.channels; c += n) {
       float* to = v.data + i * v.row + c;

@@ -285,10 +285,11 @@ void conv_forward(const ConvForwardArgs& a) {
 }
 
 void conv_data_grad(const ConvDataGradArgs& a) {
-  if (a.dx.mode == GradMode::Skip || conv_data_grad_bf16(a)) return;
+  if (a.dx.mode == GradMode::Skip) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::DataGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_data_grad(a);
+    if (conv_data_grad_bf16(a)) return;
     const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
     run(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy), static_cast<const S*>(a.weight),
         static_cast<const S*>(a.bias), static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);

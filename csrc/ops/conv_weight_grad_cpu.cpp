@@ -230,10 +230,10 @@ void sum_channels(int64_t rows, int64_t channels, const S* x, S* sum) {
 }  // namespace
 
 void conv_weight_grad(const ConvWeightGradArgs& a) {
-  if (conv_weight_grad_bf16(a)) return;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::WeightGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_weight_grad(a);
+    if (conv_weight_grad_bf16(a)) return;
     const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
     run(a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
   });

@@ -1,5 +1,6 @@
-// Forward and data gradient of 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3), in float32 (kernels/winograd.h
-// has the algorithm and its transforms). For each of the 36 points p, over tiles t of 4x4 results:
+// Forward and data gradient of 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3), in float32
+// (kernels/winograd.h has the algorithm and its transforms); images and weights may be bfloat16. For each of the 36
+// points p, over tiles t of 4x4 results:
 //   m[p][t][k] = sum_c v[p][t][c] * u[p][c][k]
 // A data gradient is a forward pass over dy with filters that are turned round and transposed.
 //
@@ -19,12 +20,13 @@ constexpr int64_t kBlock = 32;                // result channels of a block
 constexpr int64_t kLargeFilters = 256 * 256;  // from here on by blocks
 constexpr int64_t kChunkBytes = 16 << 20;     // of transformed tiles, by blocks
 
+template <class S>
 struct Correlation {
   WinoTiles tiles;
   WinoImages from, to;
   bool forward;
-  const float *source, *weight, *bias;
-  float* result;
+  const S *source, *weight, *bias;
+  S* result;
   bool add;
   ConvPrologue prologue;
   ConvEpilogue epilogue;
@@ -35,7 +37,8 @@ struct Correlation {
 // u[p][panel][c][lane], of the result channels [k0, k0 + count): G g G^T of every pair of channels. weight: (out, in,
 // 3, 3). Panels are as wide as the microkernel's tile; the last one may be narrower.
 constexpr int64_t kPanel = 2 * kLanes;
-void transform_filters(const Correlation& c, int64_t k0, int64_t count, int64_t c0, int64_t c1, float* u,
+template <class S>
+void transform_filters(const Correlation<S>& c, int64_t k0, int64_t count, int64_t c0, int64_t c1, float* u,
                        int64_t pitch) {
   const int64_t sources = c.from.channels;
   const int64_t to_step = c.forward ? sources * 9 : 9, from_step = c.forward ? 9 : c.to.channels * 9;
@@ -43,9 +46,9 @@ void transform_filters(const Correlation& c, int64_t k0, int64_t count, int64_t 
     const int64_t panel = k / kPanel * kPanel, width = smaller(kPanel, count - panel);
     for (int64_t i = c0; i < c1; ++i) {
       alignas(64) float g[9][kLanes];
-      const float* w = c.weight + (k0 + k) * to_step + i * from_step;
+      const S* w = c.weight + (k0 + k) * to_step + i * from_step;
       for (int lane = 0; lane < kLanes; ++lane)
-        for (int tap = 0; tap < 9; ++tap) g[tap][lane] = w[lane * to_step + (c.forward ? tap : 8 - tap)];
+        for (int tap = 0; tap < 9; ++tap) g[tap][lane] = float(w[lane * to_step + (c.forward ? tap : 8 - tap)]);
       float* at = u + panel * sources + i * width + k - panel;
       both_axes<WinoFilter>([&](int r, int s) { return vload(g[r * 3 + s]); },
                             [&](int r, int s, vfloat x) { vstore(at + (r * kWinoPatch + s) * pitch, x); });
@@ -78,7 +81,8 @@ void multiply(int64_t tiles, int64_t sources, int64_t count, const WinoMatrix& v
 }
 
 // z = A^T m A + bias of one tile and n channels, then the moments, the map and the sum that were asked for.
-void finish_tile(const Correlation& c, const vfloat* z, int64_t k, int64_t at, int64_t rows, int64_t columns,
+template <class S>
+void finish_tile(const Correlation<S>& c, const vfloat* z, int64_t k, int64_t at, int64_t rows, int64_t columns,
                  const PartMoments& part, bool first) {
   const ConvEpilogue& e = c.epilogue;
   const int64_t channels = c.to.channels, row_step = c.to.size[1] * channels;
@@ -98,7 +102,7 @@ void finish_tile(const Correlation& c, const vfloat* z, int64_t k, int64_t at, i
         squares += d * d;
       }
       if (e.scale) y = y * vload(e.scale + k) + vload(e.shift + k);
-      if (e.residual) y += vload(static_cast<const float*>(e.residual) + place);
+      if (e.residual) y += vload(static_cast<const S*>(e.residual) + place);
       if (e.act != FusedAct::None) dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) { y = fused_act<A>(y); });
       if (c.add) y += vload(c.result + place);
       vstore(c.result + place, y);
@@ -107,8 +111,9 @@ void finish_tile(const Correlation& c, const vfloat* z, int64_t k, int64_t at, i
 }
 
 // The results of the tiles first + i, i < count, and the channels [k0, k1); m holds those channels.
-void transform_results(const Correlation& c, const WinoMatrix& m, int64_t first, int64_t count, int64_t k0, int64_t k1,
-                       const PartMoments& part) {
+template <class S>
+void transform_results(const Correlation<S>& c, const WinoMatrix& m, int64_t first, int64_t count, int64_t k0,
+                       int64_t k1, const PartMoments& part) {
   const int64_t channels = c.to.channels, row_step = c.to.size[1] * channels;
   const bool plain = !c.add && !c.epilogue;
   for (int64_t i = 0; i < count; ++i) {
@@ -121,7 +126,7 @@ void transform_results(const Correlation& c, const WinoMatrix& m, int64_t first,
       const float* from = m.data + i * m.row + k - k0;
       const auto load = [&](int r, int s) { return vload(from + (r * kWinoPatch + s) * m.pitch); };
       if (plain && rows == kWinoTile && columns == kWinoTile) {
-        float* to = c.result + at + k;
+        S* to = c.result + at + k;
         both_axes<WinoOutput>(load, [&](int r, int s, vfloat z) { vstore(to + r * row_step + s * channels, z + b); });
       } else {
         vfloat z[kWinoTile * kWinoTile];
@@ -133,7 +138,8 @@ void transform_results(const Correlation& c, const WinoMatrix& m, int64_t first,
 }
 
 // Results that the tiles [first, first + count) hold per channel.
-int64_t results_of(const Correlation& c, int64_t first, int64_t count) {
+template <class S>
+int64_t results_of(const Correlation<S>& c, int64_t first, int64_t count) {
   int64_t results = 0;
   for (int64_t tile = first; tile < first + count; ++tile) {
     const WinoPlace at = wino_place_of(c.tiles, tile);
@@ -142,18 +148,21 @@ int64_t results_of(const Correlation& c, int64_t first, int64_t count) {
   return results;
 }
 
-PartMoments begin_part(const Correlation& c) {
+template <class S>
+PartMoments begin_part(const Correlation<S>& c) {
   const int64_t channels = c.to.channels;
   if (!c.epilogue.mean) return {nullptr, channels};
   return {static_cast<float*>(thread_scratch(kPart, size_t(3 * channels) * sizeof(float))), channels};
 }
-void end_part(const Correlation& c, const PartMoments& part, int64_t index, int64_t k0, int64_t k1) {
+template <class S>
+void end_part(const Correlation<S>& c, const PartMoments& part, int64_t index, int64_t k0, int64_t k1) {
   if (!c.epilogue.mean) return;
   const int64_t first = index * c.chunk, count = smaller(c.chunk, c.tiles.count - first);
   part.end(results_of(c, first, count), k0, k1, c.part_moments + 2 * index * part.channels);
 }
 
-void by_units(const Correlation& c) {
+template <class S>
+void by_units(const Correlation<S>& c) {
   const int64_t sources = c.from.channels, channels = c.to.channels, pitch = sources * channels + 16;
   float* u = static_cast<float*>(thread_scratch(kFilters, size_t(kWinoPoints * pitch) * sizeof(float)));
   parallel_for(sources, larger(1, (8 << 10) / channels),
@@ -170,7 +179,8 @@ void by_units(const Correlation& c) {
   });
 }
 
-void by_blocks(const Correlation& c) {
+template <class S>
+void by_blocks(const Correlation<S>& c) {
   const int64_t sources = c.from.channels, channels = c.to.channels, pitch = sources * kBlock + 16;
   const WinoMatrix v = wino_scratch(kSource, sources, c.chunk);
   for (int64_t first = 0; first < c.tiles.count; first += c.chunk) {
@@ -194,7 +204,8 @@ void by_blocks(const Correlation& c) {
   }
 }
 
-void correlate(const ConvShape& s, Correlation& c) {
+template <class S>
+void correlate(const ConvShape& s, Correlation<S>& c) {
   for (int i = 0; i < 2; ++i) {
     c.from.size[i] = c.forward ? s.in[i + 1] : s.out[i + 1];
     c.to.size[i] = c.forward ? s.out[i + 1] : s.in[i + 1];
@@ -222,28 +233,37 @@ void correlate(const ConvShape& s, Correlation& c) {
   }
 }
 
-}  // namespace
-
-void winograd_forward(const ConvForwardArgs& a) {
-  Correlation c{};
+template <class S>
+void forward(const ConvForwardArgs& a) {
+  Correlation<S> c{};
   c.forward = true;
-  c.source = static_cast<const float*>(a.x);
-  c.weight = static_cast<const float*>(a.weight);
-  c.bias = static_cast<const float*>(a.bias);
-  c.result = static_cast<float*>(a.y);
+  c.source = static_cast<const S*>(a.x);
+  c.weight = static_cast<const S*>(a.weight);
+  c.bias = static_cast<const S*>(a.bias);
+  c.result = static_cast<S*>(a.y);
   c.prologue = a.prologue;
   c.epilogue = a.epilogue;
   correlate(a.shape, c);
 }
 
-void winograd_data_grad(const ConvDataGradArgs& a) {
-  Correlation c{};
-  c.source = static_cast<const float*>(a.dy);
-  c.weight = static_cast<const float*>(a.weight);
-  c.bias = static_cast<const float*>(a.bias);
-  c.result = static_cast<float*>(a.dx.data);
+template <class S>
+void data_grad(const ConvDataGradArgs& a) {
+  Correlation<S> c{};
+  c.source = static_cast<const S*>(a.dy);
+  c.weight = static_cast<const S*>(a.weight);
+  c.bias = static_cast<const S*>(a.bias);
+  c.result = static_cast<S*>(a.dx.data);
   c.add = a.dx.mode == GradMode::Add;
   correlate(a.shape, c);
+}
+
+}  // namespace
+
+void winograd_forward(const ConvForwardArgs& a) {
+  a.dtype == DType::BFloat16 ? forward<bfloat16>(a) : forward<float>(a);
+}
+void winograd_data_grad(const ConvDataGradArgs& a) {
+  a.dtype == DType::BFloat16 ? data_grad<bfloat16>(a) : data_grad<float>(a);
 }
 
 }  // namespace skipway::SW_ISA

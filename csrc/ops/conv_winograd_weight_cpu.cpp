@@ -17,11 +17,12 @@ constexpr int64_t kLargeSums = 128 * 128;      // channel pairs from which on ta
 constexpr int64_t kRows = 32, kColumns = 128;  // of a block
 constexpr int64_t kMaxParts = 16, kPartBytes = 4 << 20, kChunkBytes = 24 << 20;
 
+template <class S>
 struct WeightGrad {
   WinoTiles tiles;
   WinoImages source, gradient;
-  const float *x, *dy;
-  float* dweight;
+  const S *x, *dy;
+  S* dweight;
 };
 
 // sums[p][k][c] (+)= m[p]^T v[p] over `tiles` tiles, of `rows` channels k and `columns` channels c.
@@ -54,7 +55,8 @@ void multiply(int64_t tiles, int64_t rows, int64_t columns, const WinoMatrix& m,
 
 // dweight[k0 + k][c0 + c] for rows [begin, end) of s, and all of its `columns`: the sum of the parts, `step` elements
 // apart, in order.
-void transform_sums(const WeightGrad& g, const WinoMatrix& sums, int64_t parts, int64_t step, int64_t begin,
+template <class S>
+void transform_sums(const WeightGrad<S>& g, const WinoMatrix& sums, int64_t parts, int64_t step, int64_t begin,
                     int64_t end, int64_t columns, int64_t k0, int64_t c0) {
   for (int64_t k = begin; k < end; ++k)
     for (int64_t c = 0; c < columns; c += kLanes) {
@@ -68,18 +70,20 @@ void transform_sums(const WeightGrad& g, const WinoMatrix& sums, int64_t parts, 
             return sum;
           },
           [&](int r, int s, vfloat x) { vstore(taps[r * 3 + s], x); });
-      float* to = g.dweight + ((k0 + k) * g.source.channels + c0 + c) * 9;
+      S* to = g.dweight + ((k0 + k) * g.source.channels + c0 + c) * 9;
       for (int lane = 0; lane < kLanes; ++lane)
-        for (int tap = 0; tap < 9; ++tap) to[lane * 9 + tap] = taps[tap][lane];
+        for (int tap = 0; tap < 9; ++tap) to[lane * 9 + tap] = S(taps[tap][lane]);
     }
 }
 
-void transform_both(const WeightGrad& g, int64_t first, int64_t count, const WinoMatrix& v, const WinoMatrix& m) {
+template <class S>
+void transform_both(const WeightGrad<S>& g, int64_t first, int64_t count, const WinoMatrix& v, const WinoMatrix& m) {
   transform_patches<WinoInput>(g.tiles, g.source, g.x, {}, first, count, g.tiles.unit, v);
   transform_patches<WinoGradient>(g.tiles, g.gradient, g.dy, {}, first, count, g.tiles.unit, m);
 }
 
-void by_parts(const WeightGrad& g) {
+template <class S>
+void by_parts(const WeightGrad<S>& g) {
   const int64_t sources = g.source.channels, results = g.gradient.channels, unit = g.tiles.unit;
   const int64_t units = ceil_div(g.tiles.count, unit), pitch = sources * results + 16, step = kWinoPoints * pitch;
   const int64_t parts = smaller(clamped(kPartBytes / (step * int64_t(sizeof(float))), 2, kMaxParts), units);
@@ -98,7 +102,8 @@ void by_parts(const WeightGrad& g) {
   });
 }
 
-void by_blocks(const WeightGrad& g) {
+template <class S>
+void by_blocks(const WeightGrad<S>& g) {
   const int64_t sources = g.source.channels, results = g.gradient.channels;
   const int64_t bytes = kWinoPoints * (sources + results) * int64_t(sizeof(float));
   const int64_t chunk = clamped(kChunkBytes / bytes, 1, g.tiles.count), unit = smaller(g.tiles.unit, 14);
@@ -126,11 +131,10 @@ void by_blocks(const WeightGrad& g) {
   }
 }
 
-}  // namespace
-
-void winograd_weight_grad(const ConvWeightGradArgs& a) {
+template <class S>
+void weight_grad(const ConvWeightGradArgs& a) {
   const ConvShape& s = a.shape;
-  WeightGrad g{};
+  WeightGrad<S> g{};
   for (int i = 0; i < 2; ++i) {
     g.source.size[i] = s.in[i + 1];
     g.source.low[i] = -s.padding[i + 1];
@@ -139,10 +143,16 @@ void winograd_weight_grad(const ConvWeightGradArgs& a) {
   g.source.channels = s.in_channels;
   g.gradient.channels = s.out_channels;
   g.tiles = make_wino_tiles(g.gradient.size, s.batch);
-  g.x = static_cast<const float*>(a.x);
-  g.dy = static_cast<const float*>(a.dy);
-  g.dweight = static_cast<float*>(a.dweight);
+  g.x = static_cast<const S*>(a.x);
+  g.dy = static_cast<const S*>(a.dy);
+  g.dweight = static_cast<S*>(a.dweight);
   s.in_channels* s.out_channels > kLargeSums ? by_blocks(g) : by_parts(g);
+}
+
+}  // namespace
+
+void winograd_weight_grad(const ConvWeightGradArgs& a) {
+  a.dtype == DType::BFloat16 ? weight_grad<bfloat16>(a) : weight_grad<float>(a);
 }
 
 }  // namespace skipway::SW_ISA
