@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import skipway as sw
-from skipway import cli, models
+from skipway import cli, models, nn
 from skipway._feed import Batches, Progress, moments, schedule_factor
 from skipway.data.files import load_images
 from skipway.train import (
@@ -353,3 +353,29 @@ def test_digits_to_98_5_percent(tmp_path):
     """The promise of the README, with two thirds of its epochs."""
     summary = train(epochs=20, out=str(tmp_path / "r"))
     assert summary["test_accuracy"] >= 0.985
+
+
+def test_networks_that_do_not_take_the_images(tmp_path):
+    for model, message in (
+        ("lenet5", r"--model lenet5: does not take the data's images, 1x8x8: ShapeError in features.3 \(Conv2d\)"),
+        ("fcn5", r"--model: fcn5\(\) got an unexpected keyword argument 'in_channels'"),
+    ):
+        with pytest.raises(RunError, match=message):
+            train(model=model, epochs=1, out=str(tmp_path / model))
+
+
+def test_auxiliary_classifiers_learn(tmp_path, monkeypatch):
+    class WithAux(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.aux = nn.Linear(64, 10), nn.Linear(64, 10)
+
+        def forward(self, x):
+            return (self.fc(x.flatten(1)), self.aux(x.flatten(1))) if self.training else self.fc(x.flatten(1))
+
+    model = WithAux()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    monkeypatch.setattr(models, "get", lambda name, **kwargs: model)
+    train(model="resnet8", epochs=1, batch_size=256, augment="none", weight_decay=0.0, out=str(tmp_path / "r"))
+    moved = {k: float((v - before[k]).norm()) for k, v in model.state_dict().items()}
+    assert 0.1 < moved["aux.weight"] / moved["fc.weight"] < 0.6  # its gradient counts 0.3

@@ -37,8 +37,8 @@ def _data_options(add: Any) -> None:
         "--model",
         default="resnet14",
         metavar="NAME",
-        help="resnet8, 14, 20, 32, 44, 56, 110 or another 6n + 2 (CIFAR family), resnet18, 34, 50, 101, 152,"
-        " resnext50_32x4d, wide_resnet50_2 (default: resnet14)",
+        help="resnet8, 14, 20, 32, 44, 56, 110 or another 6n + 2 (CIFAR family), resnet18, 34, 50, 101, 152, or any"
+        " of skipway.models.list(): plain20, vgg16_bn, googlenet, ... (default: resnet14)",
     )
     add(
         "--data",

@@ -130,6 +130,7 @@ class Trainer:
         except (TypeError, ValueError) as e:  # TypeError: the network takes no images
             raise RunError(f"--model: {e}") from e
         self.model = self.model.to(self.device)
+        self.check_size(train.images)
         self.optimizer = make_optimizer(options, self.model)
         factor = schedule_factor(options.schedule, options.epochs * len(self.train))
         self.scheduler = optim.lr_scheduler.LambdaLR(self.optimizer, factor)
@@ -176,11 +177,25 @@ class Trainer:
 
     # ---- work
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> tuple[Any, ...]:
+        """The logits, and those of auxiliary classifiers."""
         if self.options.dtype == "bfloat16":
             with sw.autocast(self.device.type, dtype=sw.bfloat16):
-                return self.model(x).float()
-        return self.model(x)
+                out = self.model(x)
+        else:
+            out = self.model(x)
+        outputs = tuple(out) if isinstance(out, tuple) else (out,)
+        return tuple(o.float() for o in outputs) if self.options.dtype == "bfloat16" else outputs
+
+    def check_size(self, images: Any) -> None:
+        """RunError where the network does not take images of that size."""
+        self.model.eval()
+        try:
+            with sw.no_grad():
+                self.model(sw.zeros(1, *images.shape[1:]).to(self.device))
+        except sw.ShapeError as e:
+            size = "x".join(map(str, images.shape[1:]))
+            raise RunError(f"--model {self.options.model}: does not take the data's images, {size}: {e}") from e
 
     def train_epoch(self, progress: Progress) -> tuple[float, float]:
         """One pass over the training images; mean loss and accuracy."""
@@ -189,10 +204,13 @@ class Trainer:
         epoch = self.epoch + 1
         for x, y in self.train.shuffled(self.options.seed, epoch, self.augment):
             x, y = x.to(self.device), y.to(self.device)
-            out = self.forward(x)
+            out, *others = self.forward(x)
             loss = F.cross_entropy(out, y, label_smoothing=self.options.label_smoothing)
+            objective = loss
+            for aux in others:  # Szegedy et al. 2015, section 5
+                objective = objective + 0.3 * F.cross_entropy(aux, y, label_smoothing=self.options.label_smoothing)
             self.optimizer.zero_grad()
-            loss.backward()
+            objective.backward()
             self.optimizer.step()
             self.scheduler.step()
             value = float(loss.item())
@@ -213,7 +231,7 @@ class Trainer:
         with sw.no_grad():
             for x, y in self.test.in_order():
                 x, y = x.to(self.device), y.to(self.device)
-                out = self.forward(x)
+                out, *_ = self.forward(x)
                 count += len(y)
                 total += float(F.cross_entropy(out, y).item()) * len(y)
                 correct += int((out.argmax(1) == y).sum().item())

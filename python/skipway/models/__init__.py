@@ -180,7 +180,6 @@ __all__ = [
     "cifar_resnet",
     "get",
     "get_model",
-    "list",
     "list_models",
     "load",
     "vgg_features",
