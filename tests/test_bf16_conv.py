@@ -91,7 +91,7 @@ def test_what_is_faster_is_chosen(bf16_level: str) -> None:
         _core._conv_plan(128, c, c, 1, [1, 16, 16], [1, 16, 16], three, one, [0, 1, 1], one, sw.bfloat16)["forward"]
         for c in (16, 64)
     ]
-    assert plan == ["direct", "winograd" if bf16_level == "avx512_bf16" else "direct"]
+    assert plan == ["bfloat16", "winograd" if bf16_level == "avx512_bf16" else "bfloat16"]
 
 
 def run(threads: int) -> list[np.ndarray]:

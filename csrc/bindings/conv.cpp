@@ -55,7 +55,8 @@ py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t 
   const auto algorithm = [&](ConvPass pass) {
     const bool bf16 =
         dtype == DType::BFloat16 && (pass == ConvPass::WeightGrad ? runs_bf16_weight_grad(s) : runs_bf16(s));
-    return bf16 ? "bfloat16" : name_of(conv_algorithm(s, dtype, pass, lanes));
+    const ConvAlgorithm algorithm = conv_algorithm(s, dtype, pass, lanes);
+    return bf16 && algorithm == ConvAlgorithm::Direct ? "bfloat16" : name_of(algorithm);
   };
   const ConvWork work = conv_work(s, dtype);
   py::dict d;
