@@ -153,7 +153,9 @@ def _to_tensor(name: str, a: np.ndarray) -> Any:
         a = a.astype(np.int32)
     elif a.dtype.name in ("uint32", "uint64"):
         a = a.astype(np.int64)
-    return sw.from_numpy(np.array(a)).clone()  # the library's own, aligned memory
+    if not (a.flags.writeable and a.flags.aligned):
+        a = np.array(a)
+    return sw.from_numpy(a).clone()  # the library's own memory
 
 
 def _place(tensor: Any, map_location: Any) -> Any:

@@ -78,7 +78,7 @@ def read(name: str, file: BinaryIO, wrap: Callable[[np.ndarray], Any]) -> Any:
         if start[:2] == b"PK":
             with zipfile.ZipFile(file) as archive:
                 return _Archive(archive, wrap).value()
-        return _legacy(file.read(), wrap)
+        return _legacy(bytearray(file.read()), wrap)
     except Refused as e:
         raise LoadError(
             f"{name}: refused: it holds {e}, and load takes tensors and plain containers only. Where you trust the "
@@ -267,28 +267,32 @@ class _Archive:
             raise ValueError("a zip archive without a data.pkl")
         self.folder = pickles[0][: -len("data.pkl")]
         order = self.bytes("byteorder") if self.folder + "byteorder" in self.names else b"little"
-        self.swap = order.strip() != sys.byteorder.encode()
+        self.swap = bytes(order).strip() != sys.byteorder.encode()
         self.tensors = _Tensors(self.load, wrap)
 
-    def bytes(self, name: str) -> bytes:
+    def bytes(self, name: str) -> bytearray:
         info = self.names.get(self.folder + name)
         if info is None:
             raise ValueError(f"{self.folder + name} is missing from the archive")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{info.filename} is compressed or encrypted, as torch.save never does")
-        return self.archive.read(info)
+        raw = bytearray()
+        with self.archive.open(info) as record:  # which checks the sum at the end
+            while part := record.read(1 << 24):
+                raw += part
+        return raw
 
     def load(self, storage: _Storage, dtype: str) -> np.ndarray:
         return _elements(self.bytes(f"data/{storage.key}"), dtype, storage, self.swap)
 
     def value(self) -> Any:
-        return Reader(self.tensors.names(), _storage).read(self.bytes("data.pkl"))
+        return Reader(self.tensors.names(), _storage).read(bytes(self.bytes("data.pkl")))
 
 
 # --------------------------------------------------------------------------------------------------- before PyTorch 1.6
 
 
-def _legacy(raw: bytes, wrap: Callable[[np.ndarray], Any]) -> Any:
+def _legacy(raw: bytearray, wrap: Callable[[np.ndarray], Any]) -> Any:
     """Five pickles (a magic number, a version, the machine, the value, the storages' keys), and the storages, each an
     int64 number of elements and the elements."""
     stream = io.BytesIO(raw)
