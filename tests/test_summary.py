@@ -389,13 +389,19 @@ def test_text(capsys):
     text = capsys.readouterr().out
     assert text == f"{s}\n" and text.startswith("LeNet5, input 1x28x28\n")
     lines = text.splitlines()
-    first = "features.0 Conv2d 1x28x28 6x28x28 5 1 2 18.4 0.2 0.1176 0.2399 0.1176 0.2399"
+    first = "features.0 Conv2d 1x28x28 6x28x28 5 1 2 18.38 0.156 117.6 239.9 117.6 239.9"
     assert first in [" ".join(line.split()) for line in lines]
     stages = [line.split()[1] for line in lines if line.startswith("stage ")]
     assert stages == ["28x28", "14x14", "10x10", "5x5", "vectors"]
     assert any(line.startswith("total") for line in lines) and "1 KB is 1024 bytes" in lines[-1]
     assert repr(s) == "<summary of LeNet5: 61,706 parameters, 416,520 multiply-adds>"
     assert max(map(len, lines)) < 170
+    heads = [line.split() for line in lines[1:4]]
+    assert heads[1] == ["KB", "k", "k", "k", "multiply-adds", "FLOPs"] and heads[2] == ["k", "k"]
+    big = str(see(blank("vgg16"), (3, 224, 224))).splitlines()
+    assert big[2].split() == ["KB", "k", "M", "M", "multiply-adds", "FLOPs"]
+    conv = "features.2 Conv2d 64x224x224 64x224x224 3 1 1 12,544 36.93 1,850 3,703 3,699 7,402"
+    assert conv in [" ".join(line.split()) for line in big]
 
 
 def test_html_and_notebooks(monkeypatch, capsys):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ._summary import Row, Summary, Total
 
 _HEAD = (
-    "layer", "kind", "input", "output", "kernel", "stride", "pad", "memory KB", "parameters k", "multiply-adds M",
-    "FLOPs M", "backward multiply-adds M", "backward FLOPs M",
+    "layer", "kind", "input", "output", "kernel", "stride", "pad", "memory KB", "parameters k", "multiply-adds {}",
+    "FLOPs {}", "backward multiply-adds {}", "backward FLOPs {}",
 )  # fmt: skip
 _LEFT = 2  # columns of text, flush left
 
@@ -36,18 +36,24 @@ def _shape(value: tuple[int, ...] | None) -> str:
     return "-" if value is None else "x".join(map(str, value)) or "1"
 
 
-def _millions(value: int | None) -> str:
-    if value is None:
-        return "?"
-    return "0" if value == 0 else f"{value / 1e6:,.0f}" if value >= 1e8 else f"{value / 1e6:,.4g}"
+def _number(value: float) -> str:
+    """Three digits or more."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.4g}"
 
 
-def _numbers(memory: int, parameters: int, work: tuple[int | None, ...]) -> list[str]:
-    thousands = "0" if parameters == 0 else f"{parameters / 1e3:,.1f}"
-    return [f"{memory / 1024:,.1f}" if memory else "0", thousands, *map(_millions, work)]
+def _unit(s: Summary) -> tuple[str, float]:
+    """Of multiply-adds and FLOPs: millions, or thousands for small networks."""
+    return ("M", 1e6) if s.total.flops >= 1e7 else ("k", 1e3)
 
 
-def cells(r: Row) -> list[str]:
+def _numbers(memory: int, parameters: int, work: tuple[int | None, ...], unit: float) -> list[str]:
+    costs = ["?" if w is None else _number(w / unit) for w in work]
+    return [_number(memory / 1024), _number(parameters / 1e3), *costs]
+
+
+def cells(r: Row, unit: float = 1e6) -> list[str]:
     """A layer's line."""
     work = (r.multiply_adds, r.flops, r.backward_multiply_adds, r.backward_flops)
     if r.output is None:
@@ -55,15 +61,19 @@ def cells(r: Row) -> list[str]:
     else:
         sizes = [_shape(r.input), _shape(r.output)]
     window = [_size(v) for v in (r.kernel, r.stride, r.padding)]
-    return [r.name, r.kind, *sizes, *window, *_numbers(r.memory, r.parameters, work)]
+    return [r.name, r.kind, *sizes, *window, *_numbers(r.memory, r.parameters, work, unit)]
 
 
-def total_cells(name: str, t: Total) -> list[str]:
+def total_cells(name: str, t: Total, unit: float = 1e6) -> list[str]:
     """A line of sums."""
     work = (t.multiply_adds, t.flops, t.backward_multiply_adds, t.backward_flops)
     at_least = "" if t.complete else "at least "
-    numbers = _numbers(t.memory, t.parameters, work)
+    numbers = _numbers(t.memory, t.parameters, work, unit)
     return [name, "", "", "", "", "", "", *numbers[:2], *(at_least + n for n in numbers[2:])]
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MB" if count >= 2**20 else f"{count / 1024:,.1f} KB"
 
 
 def notes(s: Summary) -> list[str]:
@@ -78,21 +88,26 @@ def notes(s: Summary) -> list[str]:
         lines.append("?: a layer of a kind whose cost is not known")
     t = s.total
     lines.append(
-        f"one sample, 4 bytes per number: activations {t.memory / 2**20:,.1f} MB, "
-        f"parameters {4 * t.parameters / 2**20:,.1f} MB; 1 KB is 1024 bytes"
+        f"one sample, 4 bytes per number: activations {_bytes(t.memory)}, parameters {_bytes(4 * t.parameters)}; "
+        "1 KB is 1024 bytes"
     )
     return lines
 
 
 def _lines(s: Summary) -> tuple[list[list[str]], list[list[str]]]:
-    stages = [total_cells(f"stage {name}", t) for name, t in s.stages.items()]
-    return [cells(r) for r in s.rows], [*stages, total_cells("total", s.total)]
+    unit = _unit(s)[1]
+    stages = [total_cells(f"stage {name}", t, unit) for name, t in s.stages.items()]
+    return [cells(r, unit) for r in s.rows], [*stages, total_cells("total", s.total, unit)]
+
+
+def _heads(s: Summary) -> list[str]:
+    return [name.format(_unit(s)[0]) for name in _HEAD]
 
 
 def text(s: Summary) -> str:
     """The table with columns of even width."""
     body, sums = _lines(s)
-    head = [w.split(" ") for w in _HEAD]
+    head = [w.split(" ") for w in _heads(s)]
     deep = max(map(len, head))
     heads = [[w[i] if i < len(w) else "" for w in head] for i in range(deep)]
     wide = [max(len(line[i]) for line in (*heads, *body, *sums)) for i in range(len(_HEAD))]
@@ -121,6 +136,6 @@ def html(s: Summary) -> str:
     rows = [line(v, "td") for v in body] + [line(v, "td", bold) for v in sums]
     title = _html.escape(f"{s.model}, input {' and '.join(map(_shape, s.input_size))}")
     below = "".join(f"<p>{_html.escape(n)}</p>" for n in notes(s))
-    head = line(list(_HEAD), "th")
+    head = line(_heads(s), "th")
     table = f"<caption>{title}</caption><thead>{head}</thead><tbody>{''.join(rows)}</tbody>"
     return f"<div><table>{table}</table>{below}</div>"
