@@ -97,6 +97,14 @@ FAULTS = {
     "handed_out_part_bounds": "global memory write out of bounds",
     "handed_out_again": "read of uninitialised global memory",
     "pinned_memory": "global memory read out of bounds",
+    "wait_in_capture": "host: operation not permitted when stream is capturing",
+    "device_wait_in_capture": "host: operation not permitted when stream is capturing",
+    "allocation_in_capture": "host: operation not permitted when stream is capturing",
+    "pinned_allocation_in_capture": "host: operation not permitted when stream is capturing",
+    "event_wait_in_capture": "host: operation not permitted on an event last recorded in a capturing stream",
+    "pageable_copy_in_capture": "host: a captured copy of pageable host memory",
+    "memory_gone_before_the_launch": "use of freed memory",
+    "handed_out_in_capture": "read of uninitialised global memory",
 }
 # Results are right, and there is no wrong variant.
 RIGHT_ONLY = {
@@ -108,6 +116,10 @@ RIGHT_ONLY = {
     "out_of_memory",
     "many_allocations",
     "streams_and_events",
+    "captured_work_runs_later",
+    "capture_on_legacy_stream",
+    "fork_and_join",
+    "relaxed_allocation",
 }
 
 

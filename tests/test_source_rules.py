@@ -19,6 +19,7 @@ KERNEL_CORE = {
     "core/parallel.h",
     "core/cuda.h",
     "core/cuda_fault.h",
+    "core/cuda_graph_backend.h",
 }
 
 

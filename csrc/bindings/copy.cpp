@@ -1,6 +1,7 @@
 #include "ops/copy.h"
 
 #include "bindings/bindings.h"
+#include "ops/cast.h"
 
 namespace skipway::bindings {
 namespace {
@@ -34,6 +35,10 @@ SW_BINDINGS(copy) {
   m.def("clone", &clone_as, "input"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
   plain_method(m, "clone", &clone_as, "self"_a, py::kw_only(), "memory_format"_a = py::none(), clone_doc);
   both(m, "_to", [](const Tensor& x, DType dtype) { return to(x, dtype); }, "input"_a, "dtype"_a);
+  function(m, "_cast_made_before", &cast_made_before, "input"_a, "cast"_a);
+  m.def(
+      "_changes", [](const Tensor& x) { return std::pair<uint64_t, uintptr_t>(x.version(), uintptr_t(x.data())); },
+      "input"_a, "What changes when the tensor's values do: the number of in-place changes, and where they are.");
   method(
       m, "_to_device",
       [](const Tensor& x, const Device& device, bool non_blocking) { return to(x, device, non_blocking); }, "self"_a,

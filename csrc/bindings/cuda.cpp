@@ -1,6 +1,7 @@
 // CUDA devices, streams, events and pinned memory; skipway.cuda gives them PyTorch's names.
 #include "core/cuda.h"
 #include "bindings/bindings.h"
+#include "core/cuda_graph.h"
 #include "core/cuda_memory.h"
 #include "ops/copy.h"
 
@@ -39,8 +40,14 @@ class Event {
     use(device);
     cuda::backend().wait_event(as_handle(stream), event_);
   }
-  void synchronize() { cuda::backend().synchronize_event(event_); }
-  bool done() { return cuda::backend().event_is_done(event_); }
+  void synchronize() {
+    cuda::not_in_capture("waiting for an event");
+    cuda::backend().synchronize_event(event_);
+  }
+  bool done() {
+    cuda::not_in_capture("asking whether an event is done");
+    return cuda::backend().event_is_done(event_);
+  }
   float elapsed_ms(Event& end) { return cuda::backend().elapsed_ms(event_, end.event_); }
 
  private:
@@ -149,6 +156,7 @@ void add_streams_and_events(py::module_& m) {
       "_cuda_stream_is_done",
       [](int device, uintptr_t stream) {
         use(device);
+        cuda::not_in_capture("asking whether a stream is done");
         return cuda::backend().stream_is_done(as_handle(stream));
       },
       "device"_a, "stream"_a);
@@ -162,9 +170,25 @@ void add_streams_and_events(py::module_& m) {
       .def("elapsed_ms", &Event::elapsed_ms, "end"_a);
 }
 
+void add_graphs(py::module_& m) {
+  using cuda::Graph;
+  const py::call_guard<py::gil_scoped_release> released;
+  py::class_<Graph>(m, "_CudaGraph", "A captured step; see csrc/core/cuda_graph.h.")
+      .def(py::init<int>(), "device"_a)
+      .def_property_readonly("nodes", &Graph::nodes)
+      .def("begin", &Graph::begin, released)
+      .def("end", &Graph::end, released)
+      .def("abandon", &Graph::abandon)
+      .def("refresh", &Graph::refresh)
+      .def("launch", &Graph::launch, released)
+      .def("cancel", &Graph::cancel);
+  m.def("_cuda_capturing", [] { return cuda::capturing() != nullptr; });
+}
+
 }  // namespace
 
 SW_BINDINGS(cuda) {
+  add_graphs(m);
   add_devices_and_memory(m);
   add_streams_and_events(m);
 }

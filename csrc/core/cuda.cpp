@@ -14,6 +14,7 @@
 
 #include "core/check.h"
 #include "core/cuda_fault.h"
+#include "core/cuda_graph.h"
 #include "core/cuda_memory.h"
 
 namespace skipway {
@@ -48,7 +49,7 @@ struct Library {
       return;
     }
     const auto get = reinterpret_cast<BackendFunction>(dlsym(handle, "skipway_cuda_backend"));
-    backend = get ? get(kInterface) : nullptr;
+    backend = get ? get(kGraphInterface) : nullptr;
     if (!backend) why_none = "the CUDA library " + path + " belongs to another version of skipway";
   }
 };
@@ -206,6 +207,8 @@ Stream current_stream(int device) {
 }
 void set_current_stream(int device, void* handle) {
   state(device);
+  SW_CHECK(!capturing() || capturing()->device() != device,
+           "cuda graph: the stream cannot be changed while a graph is captured");
   t_streams[device] = handle;
 }
 
@@ -224,18 +227,31 @@ void (*find_kernel(const char* name, Device device))() {
 }
 
 void synchronize(int device) {
+  not_in_capture("waiting for the device");
   const Stream stream = current_stream(device);
   blaming_kernels(stream.device, [&] { backend().synchronize_device(device); });
   check_fault(device);
 }
 
 void synchronize_stream(int device, void* handle) {
+  not_in_capture("waiting for a stream");
   const Stream stream = current_stream(device);
   blaming_kernels(stream.device, [&] { backend().synchronize_stream(handle); });
   check_fault(device);
 }
 
 }  // namespace cuda
+
+namespace {
+// Within the device, and asynchronous ones of pinned memory; each replay does them again.
+void check_copy_in_capture(const void* to, Device to_device, const void* from, Device from_device, size_t bytes,
+                           bool non_blocking) {
+  if (to_device == from_device) return;
+  const bool to_cpu = to_device.is_cpu(), from_cpu = from_device.is_cpu();
+  if (non_blocking && (to_cpu || from_cpu) && cuda::is_pinned(to_cpu ? to : from)) return;
+  cuda::not_in_capture(concat("a copy of ", bytes, " bytes from ", from_device, " to ", to_device));
+}
+}  // namespace
 
 void copy_memory(void* to, Device to_device, const void* from, Device from_device, size_t bytes, bool non_blocking) {
   if (bytes == 0) return;
@@ -244,11 +260,14 @@ void copy_memory(void* to, Device to_device, const void* from, Device from_devic
     return;
   }
   const bool across = !to_device.is_cpu() && !from_device.is_cpu() && to_device != from_device;
+  if (cuda::capturing()) check_copy_in_capture(to, to_device, from, from_device, bytes, non_blocking);
   if (across) cuda::synchronize(to_device.index);  // what used the destination's memory before
   const int device = from_device.is_cpu() ? to_device.index : from_device.index;
   const cuda::Stream stream = cuda::current_stream(device);
   cuda::blaming_kernels(device, [&] { cuda::backend().copy(to, from, bytes, stream.handle); });
-  if (non_blocking && !across) {
+  if (cuda::Graph* const graph = cuda::capturing()) {
+    if (to_device != from_device) graph->keep(cuda::keep_pinned(to_device.is_cpu() ? to : from));
+  } else if (non_blocking && !across) {
     cuda::record_pinned(to_device.is_cpu() ? to : from, stream);
   } else if (across || to_device.is_cpu() || from_device.is_cpu()) {  // the host, or the other device, must find it
     cuda::synchronize_stream(device, stream.handle);

@@ -7,9 +7,11 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "core/check.h"
+#include "core/cuda_graph.h"
 
 namespace skipway::cuda {
 namespace {
@@ -42,7 +44,7 @@ class Allocator {
     const size_t capacity = size_class(bytes);
     std::lock_guard<std::mutex> lock(mutex_);
     ++stats_.allocations;
-    if (!waiting_.empty()) collect_done();
+    if (!waiting_.empty() && !capturing()) collect_done();
     auto& list = free_[stream][capacity];
     void* p = nullptr;
     if (!list.empty()) {
@@ -69,17 +71,12 @@ class Allocator {
     if (used == users_.end()) {
       backend().handed_out(p, 0);  // nobody may touch it
       cache(stream, capacity, p);
-      if (!caching()) release_cached();
+      if (!caching() && !capturing()) release_cached();
       return;
     }
-    const std::vector<void*> streams = std::move(used->second);
+    waiting_.push_back({stream, p, capacity, {}, std::move(used->second)});
     users_.erase(used);
-    Waiting waiting{stream, p, capacity, {}};
-    for (void* user : streams) {
-      waiting.events.push_back(backend().create_event(device_, false));
-      backend().record_event(waiting.events.back(), user);
-    }
-    waiting_.push_back(std::move(waiting));
+    if (!capturing()) record_events(waiting_.back());
   }
 
   void record_use(void* p, void* stream) {
@@ -89,8 +86,20 @@ class Allocator {
   }
 
   void empty_cache() {
+    not_in_capture("empty_cache");
     std::lock_guard<std::mutex> lock(mutex_);
     release_cached();
+  }
+  void keep_private(void* stream) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    private_.insert(stream);
+  }
+  void release_private(void* stream) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    private_.erase(stream);
+    if (capturing()) return;  // the blocks stay cached
+    backend().synchronize_device(device_);
+    release_blocks(free_[stream]);
   }
   MemoryStats stats() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -109,15 +118,25 @@ class Allocator {
   }
 
  private:
+  using Blocks = std::unordered_map<size_t, std::vector<void*>>;  // by capacity
   struct Waiting {  // released, but other streams used it: free once these events are done
     void *stream, *p;
     size_t capacity;
     std::vector<void*> events;
+    std::vector<void*> users;  // streams whose events are to be recorded yet: not possible during a capture
   };
+
+  void record_events(Waiting& waiting) {
+    for (void* user : waiting.users) {
+      waiting.events.push_back(backend().create_event(device_, false));
+      backend().record_event(waiting.events.back(), user);
+    }
+    waiting.users.clear();
+  }
 
   void* from_device(size_t capacity, size_t bytes) {
     void* p = backend().allocate(device_, capacity);
-    if (!p) {
+    if (!p && !capturing()) {
       ++counters_.retries;
       release_cached();
       p = backend().allocate(device_, capacity);
@@ -140,6 +159,7 @@ class Allocator {
     ++counters_.cached_blocks;
   }
   void collect_done() {
+    for (Waiting& w : waiting_) record_events(w);
     const auto done = [this](const Waiting& w) {
       for (void* event : w.events)
         if (!backend().event_is_done(event)) return false;
@@ -153,20 +173,23 @@ class Allocator {
   void release_cached() {
     backend().synchronize_device(device_);  // kernels may still use what was released
     collect_done();
-    for (auto& [stream, classes] : free_) {
-      for (auto& [capacity, list] : classes) {
-        for (void* p : list) backend().release(device_, p);
-        stats_.reserved_bytes -= int64_t(capacity * list.size());
-        counters_.cached_blocks -= int64_t(list.size());
-        list.clear();
-      }
+    for (auto& [stream, blocks] : free_)
+      if (!private_.count(stream)) release_blocks(blocks);
+  }
+  void release_blocks(Blocks& blocks) {
+    for (auto& [capacity, list] : blocks) {
+      for (void* p : list) backend().release(device_, p);
+      stats_.reserved_bytes -= int64_t(capacity * list.size());
+      counters_.cached_blocks -= int64_t(list.size());
+      list.clear();
     }
   }
 
   const int device_;
   std::mutex mutex_;
-  std::unordered_map<void*, std::unordered_map<size_t, std::vector<void*>>> free_;  // by stream and capacity
-  std::unordered_map<void*, std::vector<void*>> users_;                             // other streams of blocks in use
+  std::unordered_map<void*, Blocks> free_;               // by stream
+  std::unordered_map<void*, std::vector<void*>> users_;  // other streams of blocks in use
+  std::unordered_set<void*> private_;                    // streams whose blocks belong to graphs
   std::deque<Waiting> waiting_;
   MemoryStats stats_{};
   MemoryCounters counters_{};
@@ -187,7 +210,7 @@ class PinnedAllocator {
   char* get(size_t capacity) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (auto& [start, block] : blocks_) {
-      if (block.in_use || block.capacity != capacity || !done(block)) continue;
+      if (block.in_use || block.kept || block.capacity != capacity || !done(block)) continue;
       block.in_use = true;
       return start;
     }
@@ -197,7 +220,7 @@ class PinnedAllocator {
       p = static_cast<char*>(backend().allocate_pinned(capacity));
     }
     if (!p) throw OutOfMemoryError(concat("out of pinned host memory: ", capacity, " bytes were asked for"));
-    blocks_[p] = {capacity, true, {}};
+    blocks_[p] = {capacity, true, 0, {}};
     return p;
   }
   void put(char* p) {
@@ -207,6 +230,16 @@ class PinnedAllocator {
   bool contains(const void* p) {
     std::lock_guard<std::mutex> lock(mutex_);
     return find(p) != nullptr;
+  }
+  std::shared_ptr<void> keep(const void* p) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Block* block = find(p);
+    if (!block) return nullptr;
+    ++block->kept;
+    return {block, [this](void* kept) {
+              std::lock_guard<std::mutex> lock(mutex_);
+              --static_cast<Block*>(kept)->kept;
+            }};
   }
   void record(const void* p, const Stream& stream) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -221,6 +254,7 @@ class PinnedAllocator {
   struct Block {
     size_t capacity = 0;
     bool in_use = false;
+    int kept = 0;  // by graphs
     std::vector<void*> events;
   };
 
@@ -241,7 +275,7 @@ class PinnedAllocator {
   }
   void release_unused() {
     for (auto it = blocks_.begin(); it != blocks_.end();) {
-      if (it->second.in_use || !done(it->second)) {
+      if (it->second.in_use || it->second.kept || !done(it->second)) {
         ++it;
         continue;
       }
@@ -271,6 +305,8 @@ void release_on_stream(int device, void* stream, void* p, size_t bytes) {
 void record_use(int device, void* p, void* stream) { allocator(device).record_use(p, stream); }
 MemoryStats memory_stats(int device) { return allocator(device).stats(); }
 MemoryCounters memory_counters(int device) { return allocator(device).counters(); }
+void keep_private(int device, void* stream) { allocator(device).keep_private(stream); }
+void release_private(int device, void* stream) { allocator(device).release_private(stream); }
 void reset_peak_memory_stats(int device) { allocator(device).reset_peak(); }
 void empty_cache(int device) { allocator(device).empty_cache(); }
 
@@ -284,5 +320,6 @@ StoragePtr allocate_pinned(size_t bytes) {
 }
 bool is_pinned(const void* p) { return pinned().contains(p); }
 void record_pinned(const void* p, const Stream& stream) { pinned().record(p, stream); }
+std::shared_ptr<void> keep_pinned(const void* p) { return pinned().keep(p); }
 
 }  // namespace skipway::cuda

@@ -15,6 +15,11 @@ void release_on_stream(int device, void* stream, void* p, size_t bytes);
 // stream has done what was in it at the release.
 void record_use(int device, void* p, void* stream);
 
+// Memory of a captured stream, which replays use again: what is allocated on the stream from keep_private on stays with
+// it, released blocks too, until release_private, which gives the released ones back to the device.
+void keep_private(int device, void* stream);
+void release_private(int device, void* stream);
+
 MemoryStats memory_stats(int device);
 void reset_peak_memory_stats(int device);
 void empty_cache(int device);
@@ -32,5 +37,7 @@ MemoryCounters memory_counters(int device);
 StoragePtr allocate_pinned(size_t bytes);
 bool is_pinned(const void* p);                            // does it lie in such a block?
 void record_pinned(const void* p, const Stream& stream);  // a copy on the stream uses p; nothing unless p is pinned
+// From a capture on, replays use the pinned memory at p: its block is not handed out again while the result lives.
+std::shared_ptr<void> keep_pinned(const void* p);
 
 }  // namespace skipway::cuda

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <random>
 
+#include "core/cuda_graph.h"
+
 namespace skipway {
 namespace {
 
@@ -37,9 +39,11 @@ uint64_t Generator::seed() {
 
 uint64_t Generator::initial_seed() const { return key().seed; }
 
-RngKey Generator::next() {
+RngKey Generator::next(Device device) {
+  cuda::Graph* const graph = cuda::capturing();
+  if (graph && device.is_cpu()) cuda::not_in_capture("a random op on the CPU");
   std::lock_guard<std::mutex> lock(mutex_);
-  const RngKey key = key_;
+  const RngKey key = graph ? graph->next_key(shared_from_this(), key_) : key_;
   ++key_.offset;
   return key;
 }

@@ -8,7 +8,7 @@
 
 namespace skipway {
 
-class Generator {
+class Generator : public std::enable_shared_from_this<Generator> {
  public:
   explicit Generator(Device device = {});  // seeded by the system's entropy
   void manual_seed(uint64_t seed);         // and starts again at offset 0
@@ -20,7 +20,7 @@ class Generator {
   std::shared_ptr<Generator> clone() const;
   RngKey key() const;
   void set_key(RngKey key);
-  RngKey next();  // the key of one op
+  RngKey next(Device device);  // the key of one op on a tensor there; in a captured graph, of that op in each replay
 
  private:
   mutable std::mutex mutex_;

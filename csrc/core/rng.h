@@ -15,7 +15,14 @@ namespace skipway {
 
 struct RngKey {
   uint64_t seed = 0, offset = 0;
+  const uint64_t* base = nullptr;  // in a captured graph: where, on the device, seed and offset of a replay lie; the
+                                   // offset here counts from that one (see core/cuda_graph.h)
 };
+
+// What a kernel does with its key first.
+SW_INLINE RngKey resolved(RngKey key) {
+  return key.base ? RngKey{key.base[0], key.base[1] + key.offset, nullptr} : key;
+}
 
 struct PhiloxBlock {
   uint32_t word[4];

@@ -1,7 +1,11 @@
-// The interface of core/cuda.h on the CUDA runtime.
+// The interfaces of core/cuda.h and core/cuda_graph_backend.h on the CUDA runtime.
 #include <cstring>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "core/cuda_graph_backend.h"
 #include "kernels/cuda/launch.cuh"
 
 namespace skipway::cuda {
@@ -21,7 +25,37 @@ void check(cudaError_t error, const char* what) {
 cudaStream_t as_stream(void* p) { return static_cast<cudaStream_t>(p); }
 cudaEvent_t as_event(void* p) { return static_cast<cudaEvent_t>(p); }
 
-class RuntimeBackend : public Backend {
+// What a graph is launched as, with the pinned memory that its copies read.
+struct LaunchableGraph {
+  cudaGraphExec_t graph = nullptr;
+  std::vector<void*> pinned;
+  LaunchableGraph() = default;
+  LaunchableGraph(const LaunchableGraph&) = delete;
+  LaunchableGraph& operator=(const LaunchableGraph&) = delete;
+  ~LaunchableGraph() {
+    if (graph) cudaGraphExecDestroy(graph);
+    for (void* p : pinned) cudaFreeHost(p);
+  }
+};
+// Of this thread: the stream that it captures, and what will be launched.
+thread_local cudaStream_t captured_stream = nullptr;
+thread_local LaunchableGraph* captured_graph = nullptr;
+
+// Memory may be allocated during a capture, as the captured work does not depend on when that happens.
+class AllowAllocation {
+ public:
+  AllowAllocation() {
+    if (captured_graph) cudaThreadExchangeStreamCaptureMode(&mode_);
+  }
+  ~AllowAllocation() {
+    if (captured_graph) cudaThreadExchangeStreamCaptureMode(&mode_);
+  }
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+class RuntimeBackend : public GraphBackend {
  public:
   std::string description() const override {
     int runtime = 0;
@@ -65,6 +99,7 @@ class RuntimeBackend : public Backend {
   void* allocate(int device, size_t bytes) override {
     void* p = nullptr;
     const OnDevice on(device);
+    const AllowAllocation allow;
     const cudaError_t error = cudaMalloc(&p, bytes);
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
@@ -75,6 +110,7 @@ class RuntimeBackend : public Backend {
   }
   void release(int device, void* p) override {
     const OnDevice on(device);
+    const AllowAllocation allow;
     cudaFree(p);  // at the end of a process the driver may be gone already
   }
   void memory_info(int device, size_t* free, size_t* total) override {
@@ -83,6 +119,7 @@ class RuntimeBackend : public Backend {
   }
   void* allocate_pinned(size_t bytes) override {
     void* p = nullptr;
+    const AllowAllocation allow;
     const cudaError_t error = cudaHostAlloc(&p, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
@@ -140,6 +177,33 @@ class RuntimeBackend : public Backend {
     return ms;
   }
 
+  void begin_capture(void* stream) override {
+    check(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal), "beginning a capture");
+    captured_stream = as_stream(stream);
+    captured_graph = new LaunchableGraph;
+  }
+  void* end_capture(void* stream, size_t* nodes) override {
+    std::unique_ptr<LaunchableGraph> launchable(std::exchange(captured_graph, nullptr));
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(as_stream(stream), &graph), "ending a capture");
+    cudaError_t error = cudaGraphGetNodes(graph, nullptr, nodes);
+    if (error == cudaSuccess) error = cudaGraphInstantiate(&launchable->graph, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "instantiating a graph");
+    return launchable.release();
+  }
+  void abandon_capture(void* stream) noexcept override {
+    const std::unique_ptr<LaunchableGraph> launchable(std::exchange(captured_graph, nullptr));
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(as_stream(stream), &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+  void launch_graph(void* graph, void* stream) override {
+    check(cudaGraphLaunch(static_cast<LaunchableGraph*>(graph)->graph, as_stream(stream)), "launching a graph");
+  }
+  void destroy_graph(void* graph) noexcept override { delete static_cast<LaunchableGraph*>(graph); }
+
   void (*kernel(const char* name))() override {
     for (const KernelEntry* e = first_entry(); e; e = e->next)
       if (std::strcmp(e->name, name) == 0) return e->function;
@@ -186,6 +250,16 @@ class RuntimeBackend : public Backend {
 
 }  // namespace
 
+const void* kept_for_replays(const Stream& stream, const void* from, size_t bytes) {
+  if (!captured_graph || stream.handle != captured_stream || bytes == 0) return from;
+  const AllowAllocation allow;
+  void* p = nullptr;
+  check(cudaHostAlloc(&p, bytes, cudaHostAllocPortable), "allocating pinned memory");
+  captured_graph->pinned.push_back(p);
+  std::memcpy(p, from, bytes);
+  return p;
+}
+
 KernelEntry::KernelEntry(const char* name, void (*function)()) : name(name), function(function), next(first_entry()) {
   first_entry() = this;
 }
@@ -194,5 +268,5 @@ KernelEntry::KernelEntry(const char* name, void (*function)()) : name(name), fun
 
 extern "C" __attribute__((visibility("default"))) skipway::cuda::Backend* skipway_cuda_backend(int interface) {
   static auto* const backend = new skipway::cuda::RuntimeBackend;
-  return interface == skipway::cuda::kInterface ? backend : nullptr;
+  return interface == skipway::cuda::kGraphInterface ? backend : nullptr;
 }

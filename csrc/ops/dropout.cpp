@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "core/cuda_graph.h"
 #include "core/generator.h"
 #include "ops/copy.h"
 
@@ -41,6 +42,10 @@ bool direct(const Tensor& x, const Reading& reading) {
 // y = dropout(x) in x's layout; y may share x's memory.
 void run(const Tensor& x, const Tensor& y, const Reading& reading, RngKey key, double p, double scale, double shift,
          double dropped) {
+  SW_CHECK(
+      !key.base || cuda::capturing(),
+      "dropout: the forward pass was captured in a CUDA graph, whose replays draw other masks; capture the backward "
+      "pass in the same graph");
   DropoutArgs a = arguments(x, reading, key, p);
   a.channels_last = !x.is_contiguous();
   a.x = x.data();
@@ -64,7 +69,7 @@ Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inpl
     shift = -scale * low * p;
     dropped = scale * low + shift;
   }
-  const RngKey key = default_generator()->next();
+  const RngKey key = default_generator()->next(x.device());
   const Tensor in = direct(x, reading) ? x : contiguous(x.alias());
   Tensor y = inplace && direct(x, reading) ? x.alias() : empty_like(in);
   run(in, y, reading, key, p, scale, shift, dropped);

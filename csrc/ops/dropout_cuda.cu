@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     dropout_elements(int64_t n, RngKey key, uint64_t threshold, Affine<math_type<T>> f, const T* x, T* y) {
   using A = math_type<T>;
   constexpr int kParts = kPhiloxGroup / N;
+  key = resolved(key);
   const int64_t tasks = (n + 63) / 64 * kParts, stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t task = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; task < tasks; task += stride) {
     const int64_t group = task / kParts, part = task % kParts * N, first = group * 64 + part;
@@ -99,6 +100,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                           T* y) {
   using A = math_type<T>;
   auto& bits = rt::static_shared<KeepBits>();
+  key = resolved(key);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t tiles = t.tiles_c * t.tiles_s;
   for (int64_t task = blockIdx.x; task < images * tiles; task += gridDim.x) {
@@ -148,6 +150,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 // ------------------------------------------------------------------------------
 __global__ void __launch_bounds__(kThreads, kBlocks)
     channel_flags(int64_t rows, RngKey key, uint64_t threshold, uint8_t* flags) {
+  key = resolved(key);
   const int64_t blocks = (rows + 63) / 64 * kPhiloxGroup, stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t b = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; b < blocks; b += stride) {
     const PhiloxBlock block = philox4x32_10(key, uint64_t(b));

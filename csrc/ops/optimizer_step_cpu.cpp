@@ -191,15 +191,62 @@ void grad_norm_kernel(const GradNormArgs& args) {
   });
 }
 
+void grad_norm_total_kernel(const GradNormTotalArgs& args) {
+  const double p = args.p;
+  const bool largest = !(p < __builtin_inf());
+  double total = 0;
+  for (int64_t i = 0; i < args.count; ++i) {
+    const double part = args.partials[i];
+    total = largest ? (part > total || part != part ? part : total) : total + part;
+  }
+  const double norm = largest || p == 1 ? total : p == 2 ? __builtin_sqrt(total) : ::pow(total, 1 / p);
+  const double factor = args.max_norm / (norm + 1e-6);
+  args.result[0] = norm;
+  args.result[1] = factor >= 1 ? 1 : factor;  // NaN too: a gradient that is not finite stays visible
+}
+
 void grad_scale_kernel(const GradScaleArgs& args) {
+  const double by = *args.factor;
+  if (by == 1) return;
   for_chunks(args.list, [&](const StepTensor& t, int64_t begin, int64_t end, int64_t) {
     dispatch_float(t.dtype, [&]<class T>(Type<T>) {
       using S = accumulate_type<T>;
       T* g = static_cast<T*>(t.param);
-      const S factor = S(args.factor);
+      const S factor = S(by);
       for (int64_t i = begin; i < end; ++i) g[i] = T(S(g[i]) * factor);
     });
   });
+}
+
+void grad_unscale_kernel(const GradUnscaleArgs& args) {
+  const float inverse = float(1 / double(*args.scale));
+  for_chunks(args.list, [&](const StepTensor& t, int64_t begin, int64_t end, int64_t) {
+    dispatch_float(t.dtype, [&]<class T>(Type<T>) {
+      using S = accumulate_type<T>;
+      T* g = static_cast<T*>(t.param);
+      bool finite = true;
+      for (int64_t i = begin; i < end; ++i) {
+        const S v = S(g[i]);
+        finite &= v - v == 0;
+        g[i] = T(v * S(inverse));
+      }
+      const float one = 1;
+      if (!finite) __atomic_store(args.found_inf, &one, __ATOMIC_RELAXED);
+    });
+  });
+}
+
+void update_scale_kernel(const UpdateScaleArgs& args) {
+  const ScaleOptions& o = args.options;
+  if (*args.found_inf != 0) {
+    *args.scale *= float(o.backoff_factor);
+    *args.growth_tracker = 0;
+    ++*args.skipped;
+  } else if (++*args.growth_tracker >= o.growth_interval) {
+    const float grown = *args.scale * float(o.growth_factor);
+    if (grown - grown == 0) *args.scale = grown;
+    *args.growth_tracker = 0;
+  }
 }
 
 }  // namespace SW_ISA

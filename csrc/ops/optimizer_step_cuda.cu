@@ -14,10 +14,13 @@ constexpr int kStepPack = sizeof(T) == 8 ? 2 : 4;  // elements that a thread tak
 struct DeviceList {
   const StepTensor* tensors;
   int64_t count, chunks;
+  const void* options;  // see StepList
+  const double* scales;
+  const float* found_inf;
 };
 
 // The last tensor with first_chunk <= chunk.
-__device__ __forceinline__ const StepTensor& tensor_of(const DeviceList& list, int64_t chunk) {
+__device__ __forceinline__ StepTensor tensor_of(const DeviceList& list, int64_t chunk) {
   int64_t low = 0, high = list.count - 1;
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
@@ -27,7 +30,19 @@ __device__ __forceinline__ const StepTensor& tensor_of(const DeviceList& list, i
       high = middle - 1;
     }
   }
-  return list.tensors[low];
+  StepTensor t = list.tensors[low];
+  if (list.scales) {
+    t.scale[0] = list.scales[2 * low];
+    t.scale[1] = list.scales[2 * low + 1];
+  }
+  return t;
+}
+
+// The step with its options, which a replay of a captured step finds on the device.
+template <class Step>
+__device__ __forceinline__ Step with_options(const DeviceList& list, Step step) {
+  if (list.options) step.o = *static_cast<const decltype(step.o)*>(list.options);
+  return step;
 }
 
 // f(Type<T>) for the dtype of a tensor; the whole block takes one branch.
@@ -52,8 +67,10 @@ __device__ __forceinline__ S descend(S g, S p, bool maximize, double decay) {
   return decay != 0 ? g + p * S(decay) : g;
 }
 
+// scales(t, scale): a step's StepTensor::scale after t steps, for the optimizers whose steps depend on t.
 struct SgdStep {
   SgdOptions o;
+  __device__ __forceinline__ void scales(double t, double* scale) const { scale[0] = t == 1; }
   template <class S>
   __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
     g = descend(g, p, o.maximize, o.weight_decay);
@@ -82,6 +99,10 @@ struct RmspropStep {
 };
 struct AdamStep {
   AdamOptions o;
+  __device__ __forceinline__ void scales(double t, double* scale) const {
+    scale[0] = o.lr / (1 - pow(o.beta1, t));
+    scale[1] = sqrt(1 - pow(o.beta2, t));
+  }
   template <class S>
   __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
     if (o.decoupled) p = p * S(1 - o.lr * o.weight_decay);
@@ -95,6 +116,9 @@ struct AdamStep {
 };
 struct AdagradStep {
   AdagradOptions o;
+  __device__ __forceinline__ void scales(double t, double* scale) const {
+    scale[0] = o.lr / (1 + (t - 1) * o.lr_decay);
+  }
   template <class S>
   __device__ __forceinline__ void operator()(const StepTensor& t, S& p, S g, S (&s)[3]) const {
     g = descend(g, p, o.maximize, o.weight_decay);
@@ -113,11 +137,11 @@ struct AdadeltaStep {
     p = p - u * S(o.lr);
   }
 };
-struct ScaleStep {  // the gradients, which stand in for parameters
-  double factor;
+struct ScaleStep {  // the gradients, which stand in for parameters; o is min(1, max_norm / norm)
+  double o;
   template <class S>
   __device__ __forceinline__ void operator()(const StepTensor&, S& p, S, S (&)[3]) const {
-    p = p * S(factor);
+    if (o != 1) p = p * S(o);
   }
 };
 
@@ -166,9 +190,26 @@ __device__ __forceinline__ bool aligned(const StepTensor& t) {
   return yes;
 }
 
+// Before a step that counts on the device: each tensor's count and its scales, unless the step is left out.
+template <class Step>
+__global__ void __launch_bounds__(kThreads) count_steps(DeviceList list, Step step, double* scales) {
+  if (*list.found_inf != 0) return;
+  step = with_options(list, step);
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < list.count; i += stride) {
+    double* const counted = list.tensors[i].step;
+    const double t = *counted + 1;
+    *counted = t;
+    scales[2 * i + 1] = 0;
+    step.scales(t, scales + 2 * i);
+  }
+}
+
 // Bounded by memory. Two blocks of 256 threads fit: with more, the steps of three states would spill registers.
 template <class Step>
 __global__ void __launch_bounds__(kThreads, 2) step_tensors(DeviceList list, Step step) {
+  if (list.found_inf && *list.found_inf != 0) return;
+  step = with_options(list, step);
   for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
     const StepTensor t = tensor_of(list, chunk);
     const int64_t begin = (chunk - t.first_chunk) * kStepChunk;
@@ -182,14 +223,36 @@ __global__ void __launch_bounds__(kThreads, 2) step_tensors(DeviceList list, Ste
   }
 }
 
-// The list on the device, where the kernel reads it; pageable memory of this size is staged before the call returns.
+// The list on the device, where the kernels read it; pageable memory of this size is staged before the call returns.
+class Uploaded {
+ public:
+  Uploaded(const StepList& list, const Stream& stream)
+      : tensors_(stream, size_t(list.count) * sizeof(StepTensor)),
+        list{tensors_.as<StepTensor>(), list.count, list.chunks, list.options, list.scales, list.found_inf} {
+    upload(stream, tensors_.as<void>(), list.tensors, size_t(list.count) * sizeof(StepTensor));
+  }
+
+ private:
+  const Workspace tensors_;
+
+ public:
+  DeviceList list;
+};
+
 template <class Step>
 void run_step(const StepList& list, const Step& step, const Stream& stream) {
   if (list.chunks == 0) return;
-  const Workspace tensors(stream, size_t(list.count) * sizeof(StepTensor));
-  upload(stream, tensors.as<void>(), list.tensors, size_t(list.count) * sizeof(StepTensor));
-  rt::launch(step_tensors<Step>, {grid_for(list.chunks, 1, stream), kThreads, 0, stream.handle},
-             DeviceList{tensors.as<StepTensor>(), list.count, list.chunks}, step);
+  Uploaded on_device(list, stream);
+  const bool counts = list.found_inf && list.tensors[0].step;
+  const Workspace scales(stream, counts ? size_t(list.count) * 2 * sizeof(double) : 0);
+  if constexpr (requires(double t, double* scale) { step.scales(t, scale); }) {
+    if (counts) {
+      rt::launch(count_steps<Step>, {grid_for(list.count, kThreads, stream), kThreads, 0, stream.handle},
+                 on_device.list, step, scales.as<double>());
+      on_device.list.scales = scales.as<double>();
+    }
+  }
+  rt::launch(step_tensors<Step>, {grid_for(list.chunks, 1, stream), kThreads, 0, stream.handle}, on_device.list, step);
 }
 
 // partials[chunk] = sum of |g|^p, or the largest |g|; in float64, whose squares neither overflow nor vanish.
@@ -212,6 +275,64 @@ __global__ void __launch_bounds__(kThreads) sum_powers(DeviceList list, double p
   }
 }
 
+// The sum of the partials and what it is scaled by, in one block.
+__global__ void __launch_bounds__(kThreads) total_norm(GradNormTotalArgs a) {
+  auto& reduce = rt::static_shared<BlockReduce<double, kThreads>>();
+  const bool largest = isinf(a.p);
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < a.count; i += kThreads)
+    sum = largest ? Largest{}(a.partials[i], sum) : sum + a.partials[i];
+  const double total = largest ? reduce(sum, 0.0, Largest{}) : reduce.sum(sum);
+  if (threadIdx.x != 0) return;
+  const double norm = largest || a.p == 1 ? total : a.p == 2 ? sqrt(total) : pow(total, 1 / a.p);
+  const double factor = a.max_norm / (norm + 1e-6);
+  a.result[0] = norm;
+  a.result[1] = factor >= 1 ? 1 : factor;  // NaN too: a gradient that is not finite stays visible
+}
+
+// Gradients are divided by the scale; is one not finite? One read and one write of all gradients.
+__global__ void __launch_bounds__(kThreads) unscale(DeviceList list, const float* scale, float* found_inf) {
+  const float inverse = float(1 / double(*scale));
+  int infinite = 0;
+  for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
+    const StepTensor t = tensor_of(list, chunk);
+    const int64_t begin = (chunk - t.first_chunk) * kStepChunk;
+    const int64_t end = begin + kStepChunk < t.numel ? begin + kStepChunk : t.numel;
+    for_dtype(t.dtype, [&]<class T>(Type<T>) {
+      using S = math_type<T>;
+      constexpr int N = kStepPack<T>;
+      T* const g = static_cast<T*>(t.param);
+      const auto change = [&](T& v) {
+        const S x = S(v);
+        infinite |= !(x - x == 0);
+        v = T(x * S(inverse));
+      };
+      const int64_t packed = aligned<T>(t) ? begin + (end - begin) / N * N : begin;
+      for (int64_t i = begin + threadIdx.x * N; i < packed; i += kThreads * N) {
+        auto pack = load_pack<N>(g + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) change(pack.v[j]);
+        store_pack(g + i, pack);
+      }
+      for (int64_t i = packed + threadIdx.x; i < end; i += kThreads) change(g[i]);
+    });
+  }
+  if (__syncthreads_or(infinite) && threadIdx.x == 0) atomicExch(found_inf, 1.f);
+}
+
+__global__ void __launch_bounds__(kWarp) update_scale(UpdateScaleArgs a) {
+  if (threadIdx.x != 0) return;
+  if (*a.found_inf != 0) {
+    *a.scale *= float(a.options.backoff_factor);
+    *a.growth_tracker = 0;
+    ++*a.skipped;
+  } else if (++*a.growth_tracker >= a.options.growth_interval) {
+    const float grown = *a.scale * float(a.options.growth_factor);
+    if (grown - grown == 0) *a.scale = grown;
+    *a.growth_tracker = 0;
+  }
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(sgd_kernel, a, stream) { run_step(a.list, SgdStep{a.options}, stream); }
@@ -219,14 +340,26 @@ SW_CUDA_KERNEL(rmsprop_kernel, a, stream) { run_step(a.list, RmspropStep{a.optio
 SW_CUDA_KERNEL(adam_kernel, a, stream) { run_step(a.list, AdamStep{a.options}, stream); }
 SW_CUDA_KERNEL(adagrad_kernel, a, stream) { run_step(a.list, AdagradStep{a.options}, stream); }
 SW_CUDA_KERNEL(adadelta_kernel, a, stream) { run_step(a.list, AdadeltaStep{a.options}, stream); }
-SW_CUDA_KERNEL(grad_scale_kernel, a, stream) { run_step(a.list, ScaleStep{a.factor}, stream); }
+SW_CUDA_KERNEL(grad_scale_kernel, a, stream) {
+  StepList list = a.list;
+  list.options = a.factor;
+  run_step(list, ScaleStep{1}, stream);
+}
 
 SW_CUDA_KERNEL(grad_norm_kernel, a, stream) {
   if (a.list.chunks == 0) return;
-  const Workspace tensors(stream, size_t(a.list.count) * sizeof(StepTensor));
-  upload(stream, tensors.as<void>(), a.list.tensors, size_t(a.list.count) * sizeof(StepTensor));
-  rt::launch(sum_powers, {grid_for(a.list.chunks, 1, stream), kThreads, 0, stream.handle},
-             DeviceList{tensors.as<StepTensor>(), a.list.count, a.list.chunks}, a.p, a.partials);
+  const Uploaded on_device(a.list, stream);
+  rt::launch(sum_powers, {grid_for(a.list.chunks, 1, stream), kThreads, 0, stream.handle}, on_device.list, a.p,
+             a.partials);
 }
+SW_CUDA_KERNEL(grad_norm_total_kernel, a, stream) { rt::launch(total_norm, {1, kThreads, 0, stream.handle}, a); }
+
+SW_CUDA_KERNEL(grad_unscale_kernel, a, stream) {
+  if (a.list.chunks == 0) return;
+  const Uploaded on_device(a.list, stream);
+  rt::launch(unscale, {grid_for(a.list.chunks, 1, stream, 4), kThreads, 0, stream.handle}, on_device.list, a.scale,
+             a.found_inf);
+}
+SW_CUDA_KERNEL(update_scale_kernel, a, stream) { rt::launch(update_scale, {1, kWarp, 0, stream.handle}, a); }
 
 }  // namespace skipway::cuda

@@ -12,7 +12,9 @@
 namespace skipway {
 namespace {
 
-RngKey next_key(const GeneratorPtr& generator) { return (generator ? generator : default_generator())->next(); }
+RngKey next_key(const GeneratorPtr& generator, Device device) {
+  return (generator ? generator : default_generator())->next(device);
+}
 
 // Runs launch_fill(memory) on row-major memory and puts the result into x.
 template <class F>
@@ -93,7 +95,7 @@ Tensor uniform_(const Tensor& x, double from, double to, const GeneratorPtr& gen
   SW_CHECK_VALUE(from <= to, "uniform_: expected from <= to, got from=", from, " and to=", to);
   SW_CHECK_VALUE(std::isfinite(to - from) && (x.dtype() == DType::Float64 || to - from <= 3.4e38),
                  "uniform_: to - from is beyond the range of ", x.dtype(), ": from=", from, ", to=", to);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   const double ceiling = from == to ? to : std::max(value_below(to, x.dtype()), from);
   return fill("uniform_", x, [&](const Tensor& out) {
     launch(x.device(), random_fill,
@@ -104,7 +106,7 @@ Tensor uniform_(const Tensor& x, double from, double to, const GeneratorPtr& gen
 Tensor normal_(const Tensor& x, double mean, double std, const GeneratorPtr& generator) {
   check_floating("normal_", "input", x);
   SW_CHECK_VALUE(std >= 0, "normal_: expected std >= 0, got ", std);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("normal_", x, [&](const Tensor& out) {
     launch(x.device(), random_fill, {Distribution::Normal, x.dtype(), key, out.data(), x.numel(), mean, std, 0});
   });
@@ -113,7 +115,7 @@ Tensor normal_(const Tensor& x, double mean, double std, const GeneratorPtr& gen
 Tensor exponential_(const Tensor& x, double rate, const GeneratorPtr& generator) {
   check_floating("exponential_", "input", x);
   SW_CHECK_VALUE(rate > 0, "exponential_: expected lambd > 0, got ", rate);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("exponential_", x, [&](const Tensor& out) {
     launch(x.device(), random_fill, {Distribution::Exponential, x.dtype(), key, out.data(), x.numel(), rate, 0, 0});
   });
@@ -124,7 +126,7 @@ Tensor trunc_normal_(const Tensor& x, double mean, double std, double low, doubl
   check_finite("trunc_normal_", "mean", mean);
   SW_CHECK_VALUE(std > 0 && std::isfinite(std), "trunc_normal_: expected a finite std > 0, got ", std);
   SW_CHECK_VALUE(low <= high, "trunc_normal_: expected a <= b, got a=", low, " and b=", high);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("trunc_normal_", x, [&](const Tensor& out) {
     launch(x.device(), trunc_normal_fill, {x.dtype(), key, out.data(), x.numel(), mean, std, low, high});
   });
@@ -132,7 +134,7 @@ Tensor trunc_normal_(const Tensor& x, double mean, double std, double low, doubl
 
 Tensor bernoulli_(const Tensor& x, double p, const GeneratorPtr& generator) {
   SW_CHECK_VALUE(p >= 0 && p <= 1, "bernoulli_: expected a probability in [0, 1], got ", p);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("bernoulli_", x, [&](const Tensor& out) {
     launch(x.device(), bernoulli_fill, {x.dtype(), key, out.data(), x.numel(), p, nullptr});
   });
@@ -146,7 +148,7 @@ Tensor bernoulli_(const Tensor& x, const Tensor& p, const GeneratorPtr& generato
   const Tensor q = probabilities_of("bernoulli_", p);
   Tensor expanded = empty(x.shape(), DType::Float64, x.device());
   copy_into(expanded, q);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("bernoulli_", x, [&](const Tensor& out) {
     launch(x.device(), bernoulli_fill, {x.dtype(), key, out.data(), x.numel(), 0, expanded.data_as<double>()});
   });
@@ -164,7 +166,7 @@ Tensor random_(const Tensor& x, int64_t low, int64_t high, const GeneratorPtr& g
   const int64_t first = lowest_integer(x.dtype()), last = int64_t(full_range(x.dtype()) - 1);
   SW_CHECK_VALUE(low >= first && high - 1 <= last, "random_: integers in [", low, ", ", high, ") do not fit ",
                  x.dtype());
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("random_", x, [&](const Tensor& out) {
     launch(x.device(), random_integers, {x.dtype(), key, out.data(), x.numel(), low, uint64_t(high) - uint64_t(low)});
   });
@@ -172,7 +174,7 @@ Tensor random_(const Tensor& x, int64_t low, int64_t high, const GeneratorPtr& g
 
 Tensor random_full_(const Tensor& x, const GeneratorPtr& generator) {
   check_defined("random_", "input", x);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, x.device());
   return fill("random_", x, [&](const Tensor& out) {
     launch(x.device(), random_integers, {x.dtype(), key, out.data(), x.numel(), 0, full_range(x.dtype())});
   });
@@ -182,7 +184,7 @@ Tensor random_full_(const Tensor& x, const GeneratorPtr& generator) {
 Tensor randperm(int64_t n, DType dtype, const GeneratorPtr& generator) {
   SW_CHECK_VALUE(n >= 0, "randperm: expected n >= 0, got ", n);
   SW_CHECK_VALUE(n == 0 || uint64_t(n - 1) < full_range(dtype), "randperm: ", n, " values do not fit ", dtype);
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, {});
   Tensor order = empty({n}, DType::Int64), draws = empty({n}, DType::Int64);
   launch(order.device(), random_integers, {DType::Int64, key, draws.data(), n, 0, 0});
   int64_t* p = order.data_as<int64_t>();
@@ -228,7 +230,7 @@ Tensor multinomial(const Tensor& weights, int64_t num_samples, bool replacement,
   const int64_t rows = weights.dim() == 1 ? 1 : weights.size(0), n = weights.size(-1);
   const tape::NoGradGuard guard;
   const Tensor w = on_cpu(to(weights, DType::Float64));  // the draws are made on the host
-  const RngKey key = next_key(generator);
+  const RngKey key = next_key(generator, {});
   Tensor draws;
   if (!replacement) {
     draws = empty(w.shape(), DType::Float64);

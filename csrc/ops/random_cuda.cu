@@ -181,6 +181,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) fill_packs(int64_t n, RngKe
   using S = math_type<T>;
   using Bits = std::conditional_t<sizeof(S) == 8, uint64_t, uint32_t>;
   constexpr int W = 16 / int(sizeof(S)), kParts = kPhiloxGroup / N, kGroup = 16 * W;
+  key = resolved(key);
   const int64_t tasks = (n + kGroup - 1) / kGroup * kParts, stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t task = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; task < tasks; task += stride) {
     const int64_t group = task / kParts, part = task % kParts * N;
@@ -253,6 +254,7 @@ __device__ __forceinline__ bool propose(const Window& w, uint64_t bits1, uint64_
 
 // Block e is element e's, in as many streams as it takes to accept a draw.
 __global__ void __launch_bounds__(kThreads, kBlocks) fill_trunc_normal(TruncNormalArgs a, Window window) {
+  const RngKey key = resolved(a.key);
   const int64_t stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t e = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; e < a.n; e += stride) {
     double z = window.nearest;
@@ -260,7 +262,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) fill_trunc_normal(TruncNorm
     for (uint64_t stream = 0; stream < 256 && !accepted; ++stream) {
       uint64_t bits[2];
       double draw;
-      words_of(philox4x32_10(a.key, uint64_t(e) | stream << 56), bits);
+      words_of(philox4x32_10(key, uint64_t(e) | stream << 56), bits);
       accepted = propose(window, bits[0], bits[1], draw);
       if (accepted) z = draw;
     }
@@ -270,10 +272,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks) fill_trunc_normal(TruncNorm
 }
 
 __global__ void __launch_bounds__(kThreads, kBlocks) fill_integers(RandomIntegerArgs a) {
+  const RngKey key = resolved(a.key);
   const int64_t blocks = (a.n + 31) / 32 * kPhiloxGroup, stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t b = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; b < blocks; b += stride) {
     uint64_t bits[2];
-    words_of(philox4x32_10(a.key, uint64_t(b)), bits);
+    words_of(philox4x32_10(key, uint64_t(b)), bits);
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
       const int64_t e = b / kPhiloxGroup * 32 + w * 16 + b % kPhiloxGroup;
@@ -283,10 +286,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks) fill_integers(RandomInteger
 }
 
 __global__ void __launch_bounds__(kThreads, kBlocks) fill_bernoulli(BernoulliArgs a) {
+  const RngKey key = resolved(a.key);
   const int64_t blocks = (a.n + 63) / 64 * kPhiloxGroup, stride = int64_t(gridDim.x) * blockDim.x;
   const uint64_t threshold = bernoulli_threshold(a.p);
   for (int64_t b = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; b < blocks; b += stride) {
-    const PhiloxBlock block = philox4x32_10(a.key, uint64_t(b));
+    const PhiloxBlock block = philox4x32_10(key, uint64_t(b));
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
       const int64_t e = b / kPhiloxGroup * 64 + w * 16 + b % kPhiloxGroup;

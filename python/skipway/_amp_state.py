@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +32,41 @@ def set_dtype(device_type: str, dtype: Any) -> None:
     _state.on = _state.dtypes != (None, None)
 
 
+def dtypes() -> tuple[Any, Any]:
+    """The dtypes of the CPU and of CUDA devices; None where autocast is off."""
+    return _state.dtypes
+
+
+class _Casts:
+    """Parameters in autocast's dtype: cast once, and again when they have changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Any, Any, Any]] = {}  # by id: a weak reference, the key, the cast
+
+    def of(self, x: Tensor, dtype: Any) -> Any:
+        key = dtype, _core._changes(x)
+        known = self._kept.get(id(x))
+        if known is None or known[0]() is not x or known[1] != key:
+            number = id(x)
+            reference = weakref.ref(x, lambda _: self._kept.pop(number, None))
+            known = self._kept[number] = reference, key, x.detach()._to(dtype)
+        return _core._cast_made_before(x, known[2])
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+
+_casts = _Casts()
+forget_casts = _casts.forget
+
+
 def _narrow(x: Any) -> Any:
     if not isinstance(x, Tensor) or x.dtype not in _FROM:
         return x
     dtype = _state.dtypes[x.is_cuda]
-    return x if dtype is None else x._to(dtype)
+    if dtype is None or dtype is x.dtype:
+        return x
+    return _casts.of(x, dtype) if x.is_leaf and x.requires_grad else x._to(dtype)
 
 
 def _widen(x: Any) -> Any:

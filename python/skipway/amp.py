@@ -8,7 +8,9 @@ from typing import Any
 
 from . import _amp_state as state
 from . import _core
-from ._core import Tensor
+from ._grad_scaler import GradScaler
+
+__all__ = ["GradScaler", "autocast", "is_autocast_available"]
 
 
 def is_autocast_available(device_type: str) -> bool:
@@ -19,8 +21,8 @@ def is_autocast_available(device_type: str) -> bool:
 class autocast:
     """Within the block, inputs of convolutions, linear layers and matrix products are cast to a narrower dtype.
 
-    Losses are computed in float32. Parameters and their gradients keep their dtype. Float16 gradients may underflow:
-    multiply the loss by a power of two and divide the gradients by it.
+    Losses are computed in float32. Parameters and their gradients keep their dtype; a parameter is cast once, and again
+    when it has changed. Float16 gradients may underflow: use a `GradScaler`.
 
     Args:
         device_type: "cpu" or "cuda": only tensors on such devices are cast.
@@ -58,47 +60,3 @@ class autocast:
                 return function(*args, **kwargs)
 
         return wrapper
-
-
-class GradScaler:
-    """Loss scaling for float16. bfloat16 has float32's range, so `scale` returns the loss and `step` just steps."""
-
-    def __init__(
-        self,
-        device: Any = "cpu",
-        init_scale: float = 65536.0,
-        growth_factor: float = 2.0,
-        backoff_factor: float = 0.5,
-        growth_interval: int = 2000,
-        enabled: bool = True,
-    ) -> None:
-        self._enabled = False
-
-    def scale(self, outputs: Any) -> Any:
-        """Returns the outputs."""
-        return outputs
-
-    def unscale_(self, optimizer: Any) -> None:
-        """Does nothing."""
-
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """optimizer.step(*args, **kwargs)."""
-        return optimizer.step(*args, **kwargs)
-
-    def update(self, new_scale: float | Tensor | None = None) -> None:
-        """Does nothing."""
-
-    def get_scale(self) -> float:
-        """1."""
-        return 1.0
-
-    def is_enabled(self) -> bool:
-        """False."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Does nothing."""

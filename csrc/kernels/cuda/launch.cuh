@@ -93,8 +93,13 @@ class Workspace {
   void* data_;
 };
 
+// Host memory that a copy on the stream may read: while the stream is captured, pinned memory of the graph with the
+// same bytes, as the copy happens in each replay; else `from` itself (csrc/cuda/backend.cu).
+const void* kept_for_replays(const Stream& stream, const void* from, size_t bytes);
+
 // A small table from host memory, which may go when this returns: up to 64 KB are staged by the call.
 inline void upload(const Stream& stream, void* to, const void* from, size_t bytes) {
+  from = kept_for_replays(stream, from, bytes);
   const cudaError_t error =
       cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream.handle));
   if (error != cudaSuccess) throw DeviceError(concat("cuda: copying a table: ", cudaGetErrorString(error)));

@@ -59,8 +59,10 @@ from ._streams import (
     set_stream,
     stream,
 )
+from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing
 
 __all__ = [
+    "CUDAGraph",
     "Event",
     "ExternalStream",
     "OutOfMemoryError",
@@ -79,10 +81,13 @@ __all__ = [
     "get_device_name",
     "get_device_properties",
     "get_rng_state",
+    "graph",
+    "graph_pool_handle",
     "init",
     "initial_seed",
     "ipc_collect",
     "is_available",
+    "is_current_stream_capturing",
     "is_bf16_supported",
     "is_initialized",
     "manual_seed",

@@ -58,4 +58,5 @@ class Adadelta(Optimizer):
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             maximize=group["maximize"],
+            **self._control(params, states, counts=False),
         )

@@ -57,10 +57,11 @@ class Adagrad(Optimizer):
             params,
             grads,
             sums,
-            count_steps(states),
+            count_steps(states) if self._found_inf is None else [],
             lr=float(group["lr"]),
             lr_decay=group["lr_decay"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=group["maximize"],
+            **self._control(params, states),
         )

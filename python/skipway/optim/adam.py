@@ -56,7 +56,7 @@ class Adam(Optimizer):
     def _update(
         self, params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]
     ) -> None:
-        steps = count_steps(states)
+        steps = count_steps(states) if self._found_inf is None else []
         step = _core.adamw_step if group["decoupled_weight_decay"] else _core.adam_step
         step(
             params,
@@ -72,6 +72,7 @@ class Adam(Optimizer):
             weight_decay=group["weight_decay"],
             amsgrad=group["amsgrad"],
             maximize=group["maximize"],
+            **self._control(params, states),
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .. import _core
+from .. import _core, _graph_state
 from .._core import Tensor
+from .._creation import full
 from ..autograd import enable_grad
 from ..utils.hooks import RemovableHandle
 
@@ -27,6 +29,8 @@ class Optimizer:
         params: parameters, (name, parameter) pairs, or dicts with "params" and options that differ from the defaults.
         defaults: the options of groups that do not set their own.
     """
+
+    _found_inf: Any = None  # on a CUDA device: the step is left out unless this is 0 (see amp.GradScaler)
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -99,10 +103,48 @@ class Optimizer:
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._update(params, [p.grad for p in params], [self.state[p] for p in params], group)
+                states = [self.state[p] for p in params]
+                self._update(params, [p.grad for p in params], states, group)
+                if _graph_state.capturing():
+                    where = [p.data_ptr() for p in params]
+                    _graph_state.record(functools.partial(self._refresh, params, where, states, group, self._found_inf))
         for hook in self._step_post_hooks.values():
             hook(self, (closure,) if closure is not None else (), {})
         return loss
+
+    def _refresh(
+        self, params: list[Tensor], where: list[int], states: list[dict[str, Any]], group: dict[str, Any], found: Any
+    ) -> None:
+        """Before a replay of a captured step: counts it, and sets its options."""
+        for i, (p, place, state) in enumerate(zip(params, where, states, strict=True)):
+            if p.data_ptr() != place:
+                raise RuntimeError(
+                    f"cuda graph: parameter {i} of {type(self).__name__}, of shape {tuple(p.shape)}, is in other "
+                    "memory than when the step was captured: capture it again"
+                )
+            if self.state.get(p) is not state:
+                raise RuntimeError(
+                    f"cuda graph: the state of {type(self).__name__} was replaced after the step was captured: capture "
+                    "it again"
+                )
+        if not any(g is group for g in self.param_groups):
+            raise RuntimeError(
+                f"cuda graph: the parameter groups of {type(self).__name__} were replaced after the step was captured: "
+                "capture it again"
+            )
+        before, self._found_inf = self._found_inf, found
+        try:
+            self._update([], [], states, group)
+        finally:
+            self._found_inf = before
+
+    def _control(self, params: list[Tensor], states: list[dict[str, Any]], counts: bool = True) -> dict[str, Any]:
+        """Arguments for a step that the device may leave out: then it counts the steps too."""
+        if self._found_inf is None:
+            return {}
+        if not counts:
+            return {"found_inf": self._found_inf}
+        return {"found_inf": self._found_inf, "counts": device_counts(params, states)}
 
     def _update(
         self, params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]
@@ -213,6 +255,7 @@ def states_like(params: list[Tensor], states: list[dict[str, Any]], name: str, v
     for p, state in zip(params, states, strict=False):
         t = state.get(name)
         if t is None:
+            _graph_state.refuse("making the state of an optimizer")
             dtype = _core.float32 if p.dtype in (_core.bfloat16, _core.float16) else p.dtype
             t = _core.empty(tuple(p.shape), dtype=dtype, device=p.device).fill_(value)
             state[name] = t
@@ -221,9 +264,24 @@ def states_like(params: list[Tensor], states: list[dict[str, Any]], name: str, v
 
 
 def count_steps(states: list[dict[str, Any]]) -> list[float]:
-    """state["step"] of each parameter, raised by one."""
+    """state["step"] of each parameter, raised by one; in a capture, which takes no step, without keeping it."""
     steps = []
     for state in states:
-        state["step"] = state.get("step", 0) + 1
-        steps.append(float(state["step"]))
+        step = int(state.get("step", 0)) + 1
+        if not _graph_state.capturing():
+            state["step"] = step
+        steps.append(float(step))
     return steps
+
+
+def device_counts(params: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+    """state["step"] of each parameter as a tensor where the parameter is, which steps on the device raise.
+
+    Without a count so far, a momentum buffer tells that there was a step.
+    """
+    for p, state in zip(params, states, strict=False):
+        step = state.get("step", int(state.get("momentum_buffer") is not None))
+        if not isinstance(step, Tensor):
+            _graph_state.refuse("moving the count of steps to the device")
+            state["step"] = full((), float(step), dtype=_core.float64, device=p.device)
+    return [state["step"] for state in states]

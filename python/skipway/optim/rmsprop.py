@@ -62,4 +62,5 @@ class RMSprop(Optimizer):
             momentum=group["momentum"],
             centered=group["centered"],
             maximize=group["maximize"],
+            **self._control(params, states, counts=False),
         )

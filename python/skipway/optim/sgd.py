@@ -51,6 +51,10 @@ class SGD(Optimizer):
         self, params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]
     ) -> None:
         momentum = group["momentum"] != 0
+        if self._found_inf is None:
+            for state in states:
+                state.pop("step", None)
+        control = self._control(params, states, momentum)
         buffers: list[Any] = [s.get("momentum_buffer") for s in states] if momentum else []
         buffers = _core.sgd_step(
             params,
@@ -62,6 +66,7 @@ class SGD(Optimizer):
             weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
+            **control,
         )
         if momentum:
             for state, buffer in zip(states, buffers, strict=False):

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <unordered_set>
 
@@ -12,6 +16,7 @@
 #include "cuda_emulator/emulator/launches.h"
 #include "cuda_emulator/emulator/memory.h"
 #include "cuda_emulator/emulator/report.h"
+#include "cuda_emulator/emulator/streams.h"
 #include "cuda_emulator/emulator/symbols.h"
 
 namespace emulator {
@@ -74,7 +79,33 @@ void run_blocks(const LaunchRequest& request) {
 
 }  // namespace
 
+namespace {
+
+// A copy of a request with its arguments, to be launched when the graph runs.
+struct Recorded {
+  explicit Recorded(const LaunchRequest& r) : request(r) {
+    arguments = ::operator new(r.arguments_bytes, std::align_val_t(128));
+    std::memcpy(arguments, r.arguments, r.arguments_bytes);
+    request.arguments = arguments;
+    request.stream = nullptr;
+  }
+  Recorded(const Recorded&) = delete;
+  Recorded& operator=(const Recorded&) = delete;
+  ~Recorded() { ::operator delete(arguments, std::align_val_t(128)); }
+  LaunchRequest request;
+  void* arguments;
+};
+
+}  // namespace
+
 void launch(const LaunchRequest& request) {
+  const auto stream = static_cast<cudaStream_t>(request.stream);
+  if (stream_usable(stream)) {
+    if (const cudaError_t error = usable(stream))
+      throw std::runtime_error(std::string("CUDA emulator: a launch: ") + cudaGetErrorString(error));
+    if (captures(stream))
+      return record(stream, [recorded = std::make_shared<Recorded>(request)] { launch(recorded->request); });
+  }
   const DeviceMemoryOpen open;
   throw_faults();  // what came up between launches, such as a double free
   current_launch.request = &request;

@@ -1,70 +1,19 @@
 #include "cuda_emulator/runtime_api.h"
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <unordered_set>
 
 #include "cuda_emulator/emulator/launches.h"
 #include "cuda_emulator/emulator/memory.h"
 #include "cuda_emulator/emulator/report.h"
+#include "cuda_emulator/emulator/streams.h"
 
 using namespace emulator;
-
-struct EmulatedStream {
-  int device;
-};
-struct EmulatedEvent {
-  bool recorded = false, timing = true;
-  std::chrono::steady_clock::time_point at{};
-};
 
 namespace {
 
 thread_local int device = 0;
-thread_local cudaError_t last_error = cudaSuccess;
-
-cudaError_t result(cudaError_t error) {
-  if (error != cudaSuccess) last_error = error;
-  return error;
-}
-
-// Handles that are alive
-template <class T>
-class Handles {
- public:
-  T* add(T* handle) {
-    const std::lock_guard lock(mutex_);
-    alive_.insert(handle);
-    return handle;
-  }
-  bool alive(const void* handle) {
-    const std::lock_guard lock(mutex_);
-    return alive_.count(handle) != 0;
-  }
-  bool remove(T* handle) {
-    const std::lock_guard lock(mutex_);
-    if (!alive_.erase(handle)) return false;
-    delete handle;
-    return true;
-  }
-
- private:
-  std::mutex mutex_;
-  std::unordered_set<const void*> alive_;
-};
-Handles<EmulatedStream>& streams() {
-  static auto& all = *new Handles<EmulatedStream>;
-  return all;
-}
-Handles<EmulatedEvent>& events() {
-  static auto& all = *new Handles<EmulatedEvent>;
-  return all;
-}
-bool known(cudaStream_t stream) { return !stream || streams().alive(stream); }
-cudaError_t handle_error(bool fine) { return result(fine ? cudaSuccess : cudaErrorInvalidResourceHandle); }
 
 // A range that a copy or fill touches: on the device all of it must be allocated.
 void check_range(const void* p, size_t bytes, const char* what) {
@@ -108,23 +57,45 @@ void copy_states(void* to, const void* from, size_t bytes) {
 
 Region region_of_device() { return device == 0 ? Region::Device0 : Region::Device1; }
 
+// The driver would read or write pageable memory of the host when the graph runs.
+void check_captured_copy(const void* to, const void* from) {
+  for (const void* p : {to, from}) {
+    if (space && (is_device(space_offset(p)) || is_pinned(space_offset(p)))) continue;
+    report("a captured copy of pageable host memory", nullptr, nullptr,
+           format("at %p, which is looked at whenever the graph runs: use pinned memory that lives as long", p));
+    throw_faults();
+  }
+}
+
+void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const DeviceMemoryOpen open;
+  throw_faults();
+  check_kind(to, from, kind);
+  check_range(to, bytes, "cudaMemcpy: the destination is out of bounds");
+  check_range(from, bytes, "cudaMemcpy: the source is out of bounds");
+  std::memmove(to, from, bytes);
+  copy_states(to, from, bytes);
+}
+
+void fill(void* to, int byte, size_t bytes) {
+  const DeviceMemoryOpen open;
+  throw_faults();
+  if (space_offset(to) >= kSpaceBytes) {
+    report("cudaMemset of memory that is not the device's", nullptr, nullptr, format("at %p", to));
+    throw_faults();
+  }
+  check_range(to, bytes, "cudaMemset: out of bounds");
+  std::memset(to, byte, bytes);
+  mark_initialised(space_offset(to), bytes);
+}
+
 }  // namespace
 
 namespace emulator {
 int current_device() { return device; }
-bool stream_usable(const void* stream) {
-  return !stream || (streams().alive(stream) && static_cast<const EmulatedStream*>(stream)->device == device);
-}
 }  // namespace emulator
 
 // ---------------------------------------------------------------- errors and versions
-
-cudaError_t cudaGetLastError() {
-  const cudaError_t error = last_error;
-  last_error = cudaSuccess;
-  return error;
-}
-cudaError_t cudaPeekAtLastError() { return last_error; }
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -142,6 +113,16 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "device not ready";
     case cudaErrorNotSupported:
       return "operation not supported";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureUnjoined:
+      return "capturing stream has unjoined work";
+    case cudaErrorStreamCaptureImplicit:
+      return "operation would make the legacy stream depend on a capturing blocking stream";
+    case cudaErrorCapturedEvent:
+      return "operation not permitted on an event last recorded in a capturing stream";
     case cudaErrorIllegalAddress:
       return "an illegal memory access was encountered";
     default:
@@ -231,7 +212,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int whi
   }
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return result(while_capturing(Forbidden::Always)); }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
   return result(value >= 0 && size_t(value) <= kBlockSharedLimit ? cudaSuccess : cudaErrorInvalidValue);
 }
@@ -240,6 +221,7 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   *p = nullptr;
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
   if (!bytes) return cudaSuccess;
   const DeviceMemoryOpen open;
   *p = allocate(region_of_device(), bytes);
@@ -247,6 +229,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 }
 cudaError_t cudaFree(void* p) {
   if (!p) return cudaSuccess;
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
   const DeviceMemoryOpen open;
   const size_t offset = space_offset(p);
   const Region region = is_device(offset) && device_of(offset) == 1 ? Region::Device1 : Region::Device0;
@@ -254,6 +237,7 @@ cudaError_t cudaFree(void* p) {
 }
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
   *p = nullptr;
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
   if (!bytes) return cudaSuccess;
   const DeviceMemoryOpen open;
   *p = allocate(Region::Pinned, bytes);
@@ -262,6 +246,7 @@ cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
 cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaHostAlloc(p, bytes, cudaHostAllocDefault); }
 cudaError_t cudaFreeHost(void* p) {
   if (!p) return cudaSuccess;
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
   const DeviceMemoryOpen open;
   return result(release(Region::Pinned, p) ? cudaSuccess : cudaErrorInvalidValue);
 }
@@ -292,84 +277,40 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (!known(stream)) return handle_error(false);
+  if (const cudaError_t error = usable(stream)) return result(error);
   if (!bytes) return cudaSuccess;
-  const DeviceMemoryOpen open;
-  throw_faults();
-  check_kind(to, from, kind);
-  check_range(to, bytes, "cudaMemcpy: the destination is out of bounds");
-  check_range(from, bytes, "cudaMemcpy: the source is out of bounds");
-  std::memmove(to, from, bytes);
-  copy_states(to, from, bytes);
+  if (captures(stream)) {
+    check_captured_copy(to, from);
+    record(stream, [=] { copy(to, from, bytes, kind); });
+  } else {
+    copy(to, from, bytes, kind);
+  }
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
-  if (!known(stream)) return handle_error(false);
+  if (const cudaError_t error = usable(stream)) return result(error);
   if (!bytes) return cudaSuccess;
-  const DeviceMemoryOpen open;
-  throw_faults();
-  if (space_offset(to) >= kSpaceBytes) {
-    report("cudaMemset of memory that is not the device's", nullptr, nullptr, format("at %p", to));
-    throw_faults();
-  }
-  check_range(to, bytes, "cudaMemset: out of bounds");
-  std::memset(to, byte, bytes);
-  mark_initialised(space_offset(to), bytes);
+  captures(stream) ? record(stream, [=] { fill(to, byte, bytes); }) : fill(to, byte, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemset(void* to, int byte, size_t bytes) { return cudaMemsetAsync(to, byte, bytes, nullptr); }
+cudaError_t cudaMemset(void* to, int byte, size_t bytes) {
+  if (const cudaError_t error = while_capturing(Forbidden::UnlessRelaxed)) return result(error);
+  return cudaMemsetAsync(to, byte, bytes, nullptr);
+}
 
 void emulator_handed_out(void* p, size_t bytes) {
-  const DeviceMemoryOpen open;
-  if (p) hand_out(space_offset(p), bytes);
-}
-
-// ---------------------------------------------------------------- streams and events
-
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  *stream = streams().add(new EmulatedStream{device});
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
-  return cudaStreamCreateWithPriority(stream, flags, 0);
-}
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithPriority(stream, 0, 0); }
-cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  *least = 0;
-  *greatest = -5;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return handle_error(streams().remove(stream)); }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return handle_error(known(stream)); }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return handle_error(known(stream)); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  return handle_error(known(stream) && events().alive(event));
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = events().add(new EmulatedEvent{false, !(flags & cudaEventDisableTiming)});
-  return cudaSuccess;
-}
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return handle_error(events().remove(event)); }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  if (!known(stream) || !events().alive(event)) return handle_error(false);
-  event->recorded = true;
-  event->at = std::chrono::steady_clock::now();
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return handle_error(events().alive(event)); }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return handle_error(events().alive(event)); }
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  if (!events().alive(start) || !events().alive(end) || !start->recorded || !end->recorded || !start->timing ||
-      !end->timing)
-    return handle_error(false);
-  *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();
-  return cudaSuccess;
+  const auto now = [=] {
+    const DeviceMemoryOpen open;
+    hand_out(space_offset(p), bytes);
+  };
+  if (!p) return;
+  now();
+  record_handed_out(p, bytes, now);
 }

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+from ... import _graph_state
 from ..optimizer import Optimizer
+
+
+def in_each_replay(step: Callable[..., None]) -> Callable[..., None]:
+    """A schedule's step that is part of a captured CUDA graph happens before each replay instead of in the capture."""
+
+    @functools.wraps(step)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not _graph_state.record(functools.partial(wrapper, self, *args, **kwargs)):
+            step(self, *args, **kwargs)
+
+    return wrapper
 
 
 def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
@@ -71,6 +85,7 @@ class LRScheduler:
         """The rates of `last_epoch`, one per group."""
         return [self._lr(group, base) for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False)]
 
+    @in_each_replay
     def step(self, epoch: Any = None) -> None:
         """Goes on to the next epoch."""
         skipped = type(self.optimizer).step is Optimizer.step and not self.optimizer._opt_called

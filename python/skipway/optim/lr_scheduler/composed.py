@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler
+from .base import LRScheduler, in_each_replay
 from .plateau import ReduceLROnPlateau
 
 
@@ -70,6 +70,7 @@ class SequentialLR(_Composed):
         elif hasattr(scheduler, "last_epoch"):
             scheduler.last_epoch -= 1
 
+    @in_each_replay
     def step(self, epoch: Any = None) -> None:
         """Goes on to the next epoch."""
         self.last_epoch += 1
@@ -95,6 +96,7 @@ class ChainedScheduler(_Composed):
         self._schedulers = list(schedulers)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
+    @in_each_replay
     def step(self, epoch: Any = None) -> None:
         """Goes on to the next epoch."""
         for scheduler in self._schedulers:

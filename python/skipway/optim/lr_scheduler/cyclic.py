@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, per_group
+from .base import LRScheduler, in_each_replay, per_group
 
 
 def _set_momentum(group: dict[str, Any], value: float) -> None:
@@ -132,6 +132,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def _lr(self, group: dict[str, Any], base_lr: float) -> float:
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
 
+    @in_each_replay
     def step(self, epoch: Any = None) -> None:
         """Goes on to the next epoch, or to `epoch`."""
         if epoch is None and self.last_epoch < 0:
