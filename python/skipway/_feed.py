@@ -33,6 +33,20 @@ def augmentation(name: str, size: int) -> aug.BatchTransform | None:
     }[name]
 
 
+def limits(name: str, size: int) -> dict[str, Any]:
+    """The augmentation ``name`` for images of ``size`` pixels, as options of `_core.augment_images`."""
+    shift = max(1, size // 8)
+    known: dict[str, dict[str, Any]] = {
+        "none": {},
+        "affine": {"angle": math.radians(10.0), "shift": size / 12, "zoom": 0.12, "shear": 0.15},
+        "shift": {"padding": max(1, size // 14)},
+        "flip": {"flip": True},
+        "crop-flip": {"padding": shift, "flip": True},
+        "crop-flip-cutout": {"padding": shift, "flip": True, "hole": size // 2, "hole_value": 128.0},
+    }
+    return known[name]
+
+
 def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, float32; exact sums, whatever the order."""
     x = images.astype(np.int64)
@@ -41,6 +55,55 @@ def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = s / n
     std = np.sqrt(np.maximum((n * s2 - s * s) / float(n) ** 2, 1e-12))
     return mean.astype(np.float32), np.maximum(std, 1e-3).astype(np.float32)
+
+
+def order_of(n: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The images of each batch of an epoch: a permutation of all that the seed and the epoch give."""
+    order = Stream(seed, epoch, 0).permutation(n)
+    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks.pop()  # one image alone has no batch statistics
+    return chunks
+
+
+class DeviceImages:
+    """All images of a set, as uint8 on a CUDA device, where batches are chosen, augmented and normalised."""
+
+    def __init__(self, data: Images, batch_size: int, mean: np.ndarray, std: np.ndarray, device: Any) -> None:
+        self.data, self.batch_size, self.device = data, batch_size, device
+        rows = np.ascontiguousarray(data.images.transpose(0, 2, 3, 1))
+        self.images = sw.from_numpy(rows).to(device).permute(0, 3, 1, 2)
+        self.labels = sw.from_numpy(data.labels.astype(np.int64)).to(device)
+        self.mean, self.std = (sw.from_numpy(v.astype(np.float32)).to(device) for v in (mean, std))
+
+    @staticmethod
+    def fit(device: Any, *sets: Images) -> bool:
+        """Do they take at most a quarter of the memory that is free?"""
+        return sum(s.images.nbytes for s in sets) <= sw.cuda.mem_get_info(device)[0] // 4
+
+    def __len__(self) -> int:
+        """Batches of a shuffled pass."""
+        return len(order_of(len(self.data), self.batch_size, 0, 0))
+
+    def batch(self, index: Any, augment: dict[str, Any]) -> tuple[Any, Any]:
+        """The images and labels with these indices, a tensor on the device."""
+        x = sw._core.augment_images(self.images, index, self.mean, self.std, **augment)
+        return x, self.labels.index_select(0, index)
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[Any]:
+        """The indices of each batch of an epoch, on the device."""
+        chunks = order_of(len(self.data), self.batch_size, seed, epoch)
+        order = sw.from_numpy(np.concatenate(chunks)).to(self.device)
+        start = 0
+        for chunk in chunks:
+            yield order[start : start + len(chunk)]
+            start += len(chunk)
+
+    def in_order(self) -> Iterator[tuple[Any, Any]]:
+        """All batches, without augmentation."""
+        for start in range(0, len(self.data), self.batch_size):
+            stop = min(len(self.data), start + self.batch_size)
+            yield self.batch(sw.arange(start, stop, device=self.device), {})
 
 
 class Batches:
@@ -62,10 +125,7 @@ class Batches:
         return self._ahead([np.arange(i, min(n, i + self.batch_size)) for i in range(0, n, self.batch_size)], None)
 
     def shuffled(self, seed: int, epoch: int, augment: aug.BatchTransform | None) -> Iterator[tuple[Any, Any]]:
-        order = Stream(seed, epoch, 0).permutation(len(self.data))
-        chunks = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        if len(chunks) > 1 and len(chunks[-1]) == 1:
-            chunks.pop()  # one image alone has no batch statistics
+        chunks = order_of(len(self.data), self.batch_size, seed, epoch)
         return self._ahead(chunks, lambda x, i: x if augment is None else augment(x, Stream(seed, epoch, 1 + i)))
 
     def __len__(self) -> int:

@@ -120,9 +120,16 @@ def _run_options(add: Any) -> None:
     add(
         "--dtype",
         default="float32",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "float16"),
         metavar="NAME",
-        help="float32, or bfloat16 for activations with float32 weights (default: float32)",
+        help="float32, or bfloat16 for activations with float32 weights, or on CUDA devices float16 with a scaled loss"
+        " (default: float32)",
+    )
+    add(
+        "--no-graph",
+        dest="graph",
+        action="store_false",
+        help="on CUDA devices: launch each kernel by itself instead of whole steps (the same bits, slower)",
     )
     add("--threads", type=int, metavar="N", help="threads; results do not depend on it (default: one per core)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bits (default: 0)")

@@ -3,6 +3,9 @@
 A run is a function of its options: the order of the images and their augmentation are keyed by (seed, epoch, batch),
 and the library's results do not depend on the number of threads. So a run that was killed and resumed ends with the
 same bits as one that was not.
+
+On a CUDA device the images lie there if they fit, and are augmented there, with the library's generator; each step is
+a CUDA graph (`sw.cuda.graph`), and the host looks at losses now and then only.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from skipway.data.files import NAMES, DataError, load_images
 from skipway.nn import functional as F
 
 from . import _runs
-from ._feed import Batches, Progress, augmentation, moments, schedule_factor
+from ._feed import Batches, DeviceImages, Progress, augmentation, limits, moments, schedule_factor
 from ._runs import RunError
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "onecycle", "step", "linear", "constant")
 AUGMENTS = ("auto", "none", "affine", "shift", "flip", "crop-flip", "crop-flip-cutout")
+_LOOK_EVERY = 50  # steps of a CUDA device, between two looks at the loss
 _EPOCHS = {"digits": 30, "mnist5k": 20, "fashion-mnist": 15, "mnist": 10}
 _LR = {"sgd": 0.1, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3}
 _AUGMENT = {"digits": "affine", "mnist5k": "affine", "mnist": "shift", "fashion-mnist": "flip"}
@@ -53,6 +57,7 @@ class Options:
     augment: str = "auto"
     device: str = "cpu"
     dtype: str = "float32"
+    graph: bool = True
     threads: int | None = None
     seed: int = 0
     out: str | None = None
@@ -61,10 +66,12 @@ class Options:
         """Checks the values and fills in those that depend on others."""
         for name, allowed in (
             ("data", NAMES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS),
-            ("dtype", ("float32", "bfloat16")),
+            ("dtype", ("float32", "bfloat16", "float16")),
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise RunError(f"--{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.dtype == "float16" and not self.device.startswith("cuda"):
+            raise RunError(f"--dtype: float16 is for CUDA devices, got --device {self.device}")
         small = self.data in ("digits", "mnist5k", "folder")
         self.epochs = _EPOCHS.get(self.data, 30) if self.epochs is None else self.epochs
         self.batch_size = (64 if small else 128) if self.batch_size is None else self.batch_size
@@ -120,8 +127,15 @@ class Trainer:
         self.classes = train.classes
         mean, std = moments(train.images)
         assert options.batch_size is not None and options.epochs is not None
-        self.train = Batches(train, options.batch_size, mean, std)
-        self.test = Batches(test, 256, mean, std)
+        self.train: Batches | DeviceImages
+        self.test: Batches | DeviceImages
+        if self.device.type == "cuda" and DeviceImages.fit(self.device, train, test):
+            self.train = DeviceImages(train, options.batch_size, mean, std, self.device)
+            self.test = DeviceImages(test, 256, mean, std, self.device)
+        else:
+            self.train = Batches(train, options.batch_size, mean, std)
+            self.test = Batches(test, 256, mean, std)
+        self.limits = limits(options.augment, train.images.shape[-1])
         self.mean, self.std = mean, std
         self.augment = augmentation(options.augment, train.images.shape[-1])
         sw.manual_seed(options.seed)
@@ -134,6 +148,11 @@ class Trainer:
         self.optimizer = make_optimizer(options, self.model)
         factor = schedule_factor(options.schedule, options.epochs * len(self.train))
         self.scheduler = optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.scaler = sw.amp.GradScaler(self.device.type, enabled=options.dtype == "float16")
+        self.sums = sw.zeros(2, dtype=sw.float64, device=self.device)  # of losses and of right answers, in an epoch
+        self.call: Any = self.step
+        if self.device.type == "cuda" and options.graph:
+            self.call = sw.cuda.graph(self.step)
         self.epoch, self.seconds = 0, 0.0
         self.metrics: list[dict[str, Any]] = []
         self.best = {"epoch": 0, "test_accuracy": -1.0}
@@ -151,6 +170,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "rng": {"library": sw.get_rng_state(), "loader": {"seed": self.options.seed, "epoch": self.epoch}},
         }
 
@@ -158,6 +178,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
         sw.set_rng_state(state["rng"]["library"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.metrics, self.best = state["metrics"], state["best"]
@@ -179,13 +200,13 @@ class Trainer:
 
     def forward(self, x: Any) -> tuple[Any, ...]:
         """The logits, and those of auxiliary classifiers."""
-        if self.options.dtype == "bfloat16":
-            with sw.autocast(self.device.type, dtype=sw.bfloat16):
-                out = self.model(x)
-        else:
+        if self.options.dtype == "float32":
             out = self.model(x)
+        else:
+            with sw.autocast(self.device.type, dtype=getattr(sw, self.options.dtype)):
+                out = self.model(x)
         outputs = tuple(out) if isinstance(out, tuple) else (out,)
-        return tuple(o.float() for o in outputs) if self.options.dtype == "bfloat16" else outputs
+        return outputs if self.options.dtype == "float32" else tuple(o.float() for o in outputs)
 
     def check_size(self, images: Any) -> None:
         """RunError where the network does not take images of that size."""
@@ -197,32 +218,50 @@ class Trainer:
             size = "x".join(map(str, images.shape[1:]))
             raise RunError(f"--model {self.options.model}: does not take the data's images, {size}: {e}") from e
 
+    def step(self, *batch: Any) -> None:
+        """One step of training, on images and labels, or on indices of images on the device."""
+        x, y = self.train.batch(batch[0], self.limits) if isinstance(self.train, DeviceImages) else batch
+        out, *others = self.forward(x)
+        loss = F.cross_entropy(out, y, label_smoothing=self.options.label_smoothing)
+        objective = loss
+        for aux in others:  # Szegedy et al. 2015, section 5
+            objective = objective + 0.3 * F.cross_entropy(aux, y, label_smoothing=self.options.label_smoothing)
+        self.optimizer.zero_grad()
+        self.scaler.scale(objective).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        with sw.no_grad():
+            self.sums += sw.stack([loss.double() * len(y), (out.argmax(1) == y).sum().double()])
+
+    def batches(self, epoch: int) -> Any:
+        """What `step` takes for each batch of an epoch, and how many images it has."""
+        if isinstance(self.train, DeviceImages):
+            for index in self.train.shuffled(self.options.seed, epoch):
+                yield len(index), (index,)
+            return
+        for x, y in self.train.shuffled(self.options.seed, epoch, self.augment):
+            yield len(y), (x.to(self.device), y.to(self.device))
+
     def train_epoch(self, progress: Progress) -> tuple[float, float]:
         """One pass over the training images; mean loss and accuracy."""
         self.model.train()
-        count, correct, total = 0, 0, 0.0
-        epoch = self.epoch + 1
-        for x, y in self.train.shuffled(self.options.seed, epoch, self.augment):
-            x, y = x.to(self.device), y.to(self.device)
-            out, *others = self.forward(x)
-            loss = F.cross_entropy(out, y, label_smoothing=self.options.label_smoothing)
-            objective = loss
-            for aux in others:  # Szegedy et al. 2015, section 5
-                objective = objective + 0.3 * F.cross_entropy(aux, y, label_smoothing=self.options.label_smoothing)
-            self.optimizer.zero_grad()
-            objective.backward()
-            self.optimizer.step()
-            self.scheduler.step()
-            value = float(loss.item())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss became {value} in epoch {epoch}; try a lower --lr than {self.options.lr}"
-                )
-            n = len(y)
-            count, total = count + n, total + value * n
-            correct += int((out.argmax(1) == y).sum().item())
-            progress.batch(epoch, n, total / count, correct / count)
-        return total / count, correct / count
+        self.sums.zero_()
+        epoch, count, unseen = self.epoch + 1, 0, 0
+        loss = accuracy = 0.0
+        look_every, last = 1 if self.device.type == "cpu" else _LOOK_EVERY, len(self.train)
+        for i, (n, batch) in enumerate(self.batches(epoch), 1):
+            self.call(*batch)
+            count, unseen = count + n, unseen + n
+            if i % look_every == 0 or i == last:
+                loss, accuracy = (v / count for v in self.sums.tolist())  # waits for the device
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {epoch}; try a lower --lr than {self.options.lr}"
+                    )
+                progress.batch(epoch, unseen, loss, accuracy)
+                unseen = 0
+        return loss, accuracy
 
     def evaluate(self) -> tuple[float, float]:
         """Mean loss and accuracy on the test images."""
