@@ -5,6 +5,7 @@
 #   suite    pytest --device cuda
 #   memcheck, racecheck, initcheck: compute-sanitizer over the op tests, each op at least once if the time allows
 #   bench    the kernels against PyTorch (bench_cuda.py --quick)
+#   train    whole training steps against PyTorch: eager, CUDA graphs, torch.compile (bench_train_cuda.py)
 # Each stage has its time limit; a summary says PASS, FAIL or NOT RUN for each. Exit status 1 if one failed.
 #
 #   benchmarks/gpu_check.sh               output under $OUT, or ./gpu_check; the build stays in build/gpu_check
@@ -174,7 +175,15 @@ bench() {
   echo "detail: $(grep -h '^Goals met' "$OUT/bench.md" 2>/dev/null) see bench.md"
   return $status
 }
-export -f build pybind11_of_torch device suite tally sanitize bench
+
+train() {
+  local size=(--seconds $((LIMIT - 30))) status=0
+  [ -n "$DRY_RUN" ] && size=(--tiny)
+  "$PYTHON" benchmarks/bench_train_cuda.py "${size[@]}" --markdown "$OUT/train.md" --json "$OUT/train.json" || status=$?
+  echo "detail: see train.md"
+  return $status
+}
+export -f build pybind11_of_torch device suite tally sanitize bench train
 export PYTEST_FLAGS
 
 # ---- running them ---------------------------------------------------------------------------------------------------
@@ -216,11 +225,11 @@ stage() {  # name limit reserve command...
   return $status
 }
 
-stage build 260 200 build || blocked=build
-stage device 40 160 device || blocked=${blocked:-device}
-stage suite 140 130 suite
+stage build 260 220 build || blocked=build
+stage device 40 180 device || blocked=${blocked:-device}
+stage suite 130 150 suite
 
-limit=$(allowed 110 70)
+limit=$(allowed 90 110)
 tools=(memcheck racecheck initcheck)
 if [ -n "$blocked" ]; then
   for tool in "${tools[@]}"; do note "$tool" "NOT RUN" "$blocked failed"; done
@@ -243,7 +252,8 @@ else  # side by side: each is busy on the host most of the time
   done
 fi
 
-stage bench 120 0 bench
+stage bench 100 90 bench
+stage train 150 0 train
 
 {
   printf 'gpu_check%s, %s, %d s\n' "${DRY_RUN:+ (dry run on the emulator)}" \
