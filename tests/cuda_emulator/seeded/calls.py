@@ -272,6 +272,43 @@ def global_average() -> list[sw.Tensor]:
     return [F.adaptive_avg_pool2d(floats(1, 5, 9, 9), 1)]
 
 
+@call
+def dropout_in_a_graph() -> list[sw.Tensor]:
+    """An eager call, a capture and its replays."""
+    sw.manual_seed(1)
+    step = sw.cuda.graph(lambda x: F.dropout(x, 0.5))
+    return [step(floats(300)) for _ in range(4)]
+
+
+def trained_in_a_graph(optimizer_of: Callable[..., sw.optim.Optimizer], scaled: bool) -> list[sw.Tensor]:
+    """Four steps with falling learning rates, of which a scaler leaves the third out."""
+    p, q = sw.nn.Parameter(floats(70)), sw.nn.Parameter(floats(9, seed=1))
+    optimizer = optimizer_of([p, q], lr=0.1)
+    scaler = sw.amp.GradScaler("cuda", enabled=scaled)
+
+    def train(x: sw.Tensor) -> None:
+        optimizer.zero_grad()
+        scaler.scale((p * p).sum() * x + (q * q).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    step = sw.cuda.graph(train)
+    for i in range(4):
+        optimizer.param_groups[0]["lr"] = 0.1 / (i + 1)
+        step(sw.tensor(float("inf") if scaled and i == 2 else 1.0).cuda())
+    return [p.detach(), q.detach()]
+
+
+@call
+def sgd_in_a_graph() -> list[sw.Tensor]:
+    return trained_in_a_graph(sw.optim.SGD, False)
+
+
+@call
+def scaled_adam_in_a_graph() -> list[sw.Tensor]:
+    return trained_in_a_graph(sw.optim.AdamW, True)
+
+
 def run(name: str) -> dict[str, str]:
     try:
         digest = hashlib.sha256()
