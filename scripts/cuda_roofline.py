@@ -43,6 +43,7 @@ TOKENS = 8192 * 4096
 LOGITS = 8192 * 32000
 STEM = 128 * 64 * 112 * 112
 PARAMETERS = 25_557_032
+AUGMENTED = 128 * 3 * 224 * 224
 
 
 def images(arrays: float, flop: float, extra: float = 0) -> Row:
@@ -143,7 +144,12 @@ ROWS: dict[str, Row] = {
     "adadelta_kernel": parameters(7, 14),
     "adam_kernel": parameters(7, 13),
     "grad_norm_kernel": parameters(1, 2),
+    "grad_norm_total_kernel": pointwise("1,560 partial sums f64", 1560, 8, 1, 1),
     "grad_scale_kernel": parameters(2, 1),
+    "grad_unscale_kernel": parameters(2, 2),
+    "update_scale_kernel": pointwise("4 numbers", 4, F32, 2, 1),
+    # images: uint8 read, float32 written
+    "augment_kernel": Row("128x3x224x224 uint8 -> f32", AUGMENTED * (1 + F32), 2.0 * AUGMENTED),
     # matrix products
     "conv_forward": convolution(),
     "conv_data_grad": convolution(),
