@@ -9,6 +9,10 @@
 `skipway lab NAME` does the same from the command line; `skipway lab` lists the names. Figures need matplotlib
 (pip install 'skipway[plot]'). Every experiment takes `device`, `seed`, `quick` (seconds rather than minutes), `out` (a
 folder for the picture and the numbers) and `progress`; those that learn from images also `data` and `data_dir`.
+
+    with sw.lab.watch(model) as seen:    # any model, any training loop
+        ...
+    seen.report("watch.html")
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 
 from ._frame import LabError, Result, load
 from ._summary import Summary, summary
+from ._watch import Watch, WatchWarning, watch
 
 # Name on the command line -> what it shows. With _ for - it is the function here, and the file in experiments/.
 EXPERIMENTS = {
@@ -32,6 +37,7 @@ EXPERIMENTS = {
     "shortcuts": "six shortcuts and five orders of activations, beside the published errors",
     "dropout": "dropout, DropConnect, stochastic depth and shake-shake on 1,000 training images",
     "saliency": "input gradients, guided backpropagation, first filters, activation maximization",
+    "landscape": "the loss around trained networks, with and without shortcuts, and the way of training",
     "norms": "BatchNorm, LayerNorm, GroupNorm and InstanceNorm over batch sizes",
 }
 
@@ -64,4 +70,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *(name.replace("-", "_") for name in EXPERIMENTS)})
 
 
-__all__ = ["EXPERIMENTS", "LabError", "Result", "Summary", "get", "load", "names", "summary"]
+__all__ = [
+    "EXPERIMENTS", "LabError", "Result", "Summary", "Watch", "WatchWarning", "get", "load", "names", "summary", "watch",
+]  # fmt: skip

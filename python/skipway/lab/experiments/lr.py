@@ -38,7 +38,7 @@ def range_test(
 
 def suggestion(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     """The rate at which the smoothed loss falls fastest, and that at which it has blown up (twice its least value)."""
-    curve = smooth(list(losses), 9)
+    curve = smooth(list(losses), max(9, len(losses) // 15))
     known = np.isfinite(curve)
     least = int(np.nanargmin(curve))
     worse = np.flatnonzero((np.arange(len(curve)) > least) & (~known | (curve > 2 * curve[least] + 0.5)))

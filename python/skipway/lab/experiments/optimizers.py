@@ -85,7 +85,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
         path, values = descend(make, steps)
         small = np.flatnonzero(values < 1e-6 * values[0])
         reached = int(small[0]) if len(small) else None
-        paths[name] = {"path": path[:200], "values": values, "steps_to_1e-6": reached}
+        paths[name] = {"path": path[:60], "values": values, "steps_to_1e-6": reached}
     images = bench.images()
     budget, rates = bench.pick((400, 3), (60, 1))
     courses: dict[str, Any] = {}
@@ -118,14 +118,14 @@ def draw(figure: Any, data: dict[str, Any]) -> None:
     x, y = np.meshgrid(np.linspace(-9, 4, 120), np.linspace(-6, 4, 120))
     (a, b), (_, d) = data["matrix"]
     heights = np.log10(0.5 * (a * x * x + 2 * b * x * y + d * y * y) + 1e-4)
-    left.contourf(x, y, heights, 20, cmap="Greys", alpha=0.6)
+    left.contour(x, y, heights, 10, colors="lightgrey", linewidths=0.8)
     for i, (name, run) in enumerate(data["paths"].items()):
         path = floats(run["path"])
-        left.plot(path[:, 0], path[:, 1], ".-", ms=2, lw=0.9, color=f"C{i}", label=name)
+        left.plot(path[:, 0], path[:, 1], ".-", ms=3, lw=0.7, color=f"C{i}", label=name)
         middle.plot(np.maximum(floats(run["values"]), 1e-16), color=f"C{i}", label=name)
         course = data["courses"][name]
         right.plot(floats(course["losses"]), color=f"C{i}", label=f"{name} at {course['rate']:g}")
-    left.set(xlim=(-9, 4), ylim=(-6, 4), title="the first 200 steps")
+    left.set(xlim=(-9, 4), ylim=(-6, 4), title="the first 60 steps")
     middle.set(yscale="log", ylim=(1e-12, None), xlabel="step", ylabel="f", title="in the valley")
     right.set(yscale="log", xlabel="step", ylabel="training loss", title="a small CNN")
     for axes in (left, middle, right):
