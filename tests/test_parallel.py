@@ -37,7 +37,7 @@ def test_environment_variables():
     assert run_python(code, SKIPWAY_NUM_THREADS="3", SKIPWAY_ISA="baseline").stdout.split() == ["3", "baseline"]
     bad = run_python(code, SKIPWAY_NUM_THREADS="many")
     assert "SKIPWAY_NUM_THREADS: expected 1 to 256, got many" in bad.stderr
-    assert "expected baseline, avx2 or avx512, got mmx" in run_python(code, SKIPWAY_ISA="mmx").stderr
+    assert "expected baseline, avx2, avx512, avx512_bf16 or amx, got mmx" in run_python(code, SKIPWAY_ISA="mmx").stderr
 
 
 def test_same_bits_at_any_thread_count(threads):

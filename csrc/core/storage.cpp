@@ -89,7 +89,7 @@ class CpuAllocator {
     void* p =
         std::aligned_alloc(bytes >= kHuge ? kHuge : kAlignment, round_up(bytes, bytes >= kHuge ? kHuge : kAlignment));
 #ifdef __linux__
-    if (p && bytes >= 2 * kHuge) madvise(p, bytes, MADV_HUGEPAGE);
+    if (p && bytes >= kHuge) madvise(p, bytes, MADV_HUGEPAGE);
 #endif
     return p;
   }

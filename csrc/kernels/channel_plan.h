@@ -1,7 +1,7 @@
 // How channel normalisation cuts dense [samples, rows, channels] data.
 //
 // A sample is seen as rows of one `period`, a multiple of the channel count chosen so that whole vectors fit
-// (3 channels: 64 pixels side by side are 192 columns); the last, partial row is the tail. Rows are cut into chunks by
+// (3 channels: 32 pixels side by side are 96 columns); the last, partial row is the tail. Rows are cut into chunks by
 // shape alone; each chunk sums into its own buffer and the buffers are added in order, so that the bits do not depend
 // on the number of threads.
 #pragma once
@@ -29,7 +29,7 @@ struct ChannelPlan {
       b = r;
     }
     folds = lanes / a;
-    while (channels > 0 && folds * channels < 128) folds *= 2;
+    while (channels > 0 && folds * channels < 64) folds *= 2;
     if (rows < 2 * folds || folds * channels > 4096) folds = 1;
     period = folds * channels;
     full = rows / folds;

@@ -13,6 +13,7 @@ namespace {
 template <class S>
 struct Columns {  // per-column constants, padded to whole vectors
   S *mean, *scale, *shift, *b, *c;
+  S* spare;  // room for a vector
 };
 
 template <class T>
@@ -29,18 +30,26 @@ SW_INLINE V masked(V dy, V x, V y, const Columns<accumulate_type<T>>& k, int64_t
   return fused_act_grad<A>(dy, y);
 }
 
+// add_wide by way of memory: a sum that is taken apart by lanes where it stands is kept on the stack from the start.
+template <class S, class V>
+SW_INLINE void add_through(S* room, double* to, V v) {
+  vstore(room, v);
+  for (int i = 0; i < int(sizeof(V) / sizeof(S)); i += kWide) add_wide(to + i, load_wide(room + i));
+}
+
 // s1[c] += sum over rows of dz, s2[c] += sum of dz * (x - mean); stores dz where a mode asks for it. U vectors of
 // columns: as many as registers hold sums for, since short strips of long rows keep caches from reading ahead.
-constexpr int kPanel = kVecBytes == 64 ? 8 : 4;
+constexpr int kPanel = 4;
 
 template <class T, FusedAct A, bool kFromX, GradMode kDz, int U>
 SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const Columns<accumulate_type<T>>& k,
                                int64_t c, int64_t lanes, double* s1, double* s2) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
-  V a[U] = {}, b[U] = {};
+  V a[U], b[U];
+  for (int u = 0; u < U; ++u) a[u] = b[u] = V{};
   for (int64_t r = 0, i = c; r < rows; ++r, i += stride) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int u = 0; u < U; ++u) {
       const int64_t j = i + u * L;
       const V x = take(s.x + j, lanes), dy = take(s.dy + j, lanes);
@@ -57,8 +66,8 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
     }
   }
   for (int u = 0; u < U; ++u) {
-    add_wide(s1 + c + u * L, a[u]);
-    add_wide(s2 + c + u * L, b[u]);
+    add_through(k.spare, s1 + c + u * L, a[u]);
+    add_through(k.spare, s2 + c + u * L, b[u]);
   }
 }
 
@@ -66,7 +75,7 @@ template <class T, FusedAct A, bool kFromX, GradMode kDz>
 void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumulate_type<T>>& k, double* s1,
                double* s2) {
   constexpr int L = Lanes<T>::n;
-  const int64_t block = width <= kPanel * L ? 64 : max64(8, min64(64, 4096 / width));
+  const int64_t block = width <= kPanel * L ? 64 : max64(8, min64(64, 2048 / width));
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = min64(block, rows - r);
     int64_t c = 0;
@@ -109,7 +118,8 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
 }
 
 template <class T, FusedAct A, bool kFromX, bool kAdd>
-void grad_rows(Streams<T> s, int64_t rows, int64_t width, int64_t rest, const Columns<accumulate_type<T>>& k) {
+void grad_rows(Streams<T> s, int64_t rows, int64_t width, int64_t rest, const Columns<accumulate_type<T>>& columns) {
+  const Columns<accumulate_type<T>> k = columns;  // a copy: the stores below cannot change it
   for (int64_t r = 0; r < rows; ++r) {
     grad_row<T, A, kFromX, kAdd>(s, width, k);
     s.x += width;
@@ -137,9 +147,9 @@ template <class T>
 Columns<accumulate_type<T>> expand(const ChannelPlan& p, const Coefficients& k, const double* b, const double* c) {
   using S = accumulate_type<T>;
   const int64_t n = p.padded();
-  S* base = static_cast<S*>(thread_scratch(2, size_t(5 * n) * sizeof(S)));
-  __builtin_memset(base, 0, size_t(5 * n) * sizeof(S));
-  Columns<S> o{base, base + n, base + 2 * n, base + 3 * n, base + 4 * n};
+  S* base = static_cast<S*>(thread_scratch(2, size_t(6 * n) * sizeof(S)));
+  __builtin_memset(base, 0, size_t(6 * n) * sizeof(S));
+  Columns<S> o{base, base + n, base + 2 * n, base + 3 * n, base + 4 * n, base + 5 * n};
   for (int64_t i = 0, j = 0; i < p.period; ++i, j = j + 1 == p.channels ? 0 : j + 1) {
     o.mean[i] = S(k.mean[j]);
     o.scale[i] = S(k.scale[j]);
