@@ -18,6 +18,8 @@ import numpy as np
 import skipway.nn.functional as F
 from skipway import nn
 
+from ._inference import Planned
+
 _ACTIVATIONS = {"relu": F.relu}
 _TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 0.1}
 
@@ -66,8 +68,13 @@ class FoldedNorm(nn.Module):
 
 def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | None = None, verbose: bool = False) -> Any:
     """A copy of ``model``, in eval mode, whose BatchNorm layers are folded into the convolution or linear layer that
-    feeds them, wherever that layer stands. Additions of residuals and activations that belong to a
-    BatchNorm layer stay.
+    feeds them, wherever that layer stands. Additions of residuals and activations that belong to a BatchNorm layer
+    stay.
+
+    In inference (under ``no_grad``, on the CPU) a fused model made of the layers of residual networks runs as a plan of
+    ops, without Python between them, and with additions and relu in the convolutions' own passes. Plans are made and
+    checked at the first call for each size of image; with gradients, hooks, autocast or changed layers the model runs
+    as it is written.
 
     A run with a random input shows which layer feeds which BatchNorm, and checks that the outputs agree; a layer whose
     output is used elsewhere too is left as it is. ``fused.fuse_report`` says what was done and the largest difference.
@@ -112,6 +119,8 @@ def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | Non
             f" input of shape {report.input_shape}: does the model depend on more than its input?"
         )
     fused.fuse_report = report
+    if "forward" not in fused.__dict__:
+        fused.forward = Planned(fused, _agree, _noise_like)
     if verbose:
         print(report)
     return fused
@@ -134,10 +143,7 @@ def _candidates(model: nn.Module, given: Any, size: Sequence[int] | None) -> lis
     dtype = like.dtype if like is not None else sw.float32
 
     def random(shape: Sequence[int]) -> Any:
-        n = int(np.prod(shape))
-        # A fixed draw of its own, so that the library's generator does not move.
-        values = np.random.Generator(np.random.Philox(7)).standard_normal(n).astype(np.float32)
-        return sw.from_numpy(values.reshape(tuple(shape))).to(dtype)
+        return _noise(shape, dtype)
 
     if size is not None:
         return [random(size)]
@@ -148,6 +154,24 @@ def _candidates(model: nn.Module, given: Any, size: Sequence[int] | None) -> lis
         return [random((2, first.in_features))]
     dims = 1 if isinstance(first, nn.Conv1d) else 3 if isinstance(first, nn.Conv3d) else 2
     return [random((2, first.in_channels, *([s] * dims))) for s in (32, 28, 64, 224, 8, 16)]
+
+
+def _noise(shape: Sequence[int], dtype: Any) -> Any:
+    import skipway as sw
+
+    # A fixed draw of its own, so that the library's generator does not move.
+    values = np.random.Generator(np.random.Philox(7)).standard_normal(int(np.prod(shape))).astype(np.float32)
+    return sw.from_numpy(values.reshape(tuple(shape))).to(dtype)
+
+
+def _noise_like(x: Any) -> Any:
+    return _noise(x.shape, x.dtype)
+
+
+def _agree(expected: Any, got: Any) -> bool:
+    report = FuseReport()
+    report.max_difference, report.scale = _difference(expected, got)
+    return _close(report, _TOLERANCE.get(str(expected.dtype).rpartition(".")[2], _TOLERANCE["float32"]))
 
 
 def _trace(model: nn.Module, inputs: list[Any]) -> tuple[Any, Any, list[tuple[Any, Any]]]:
@@ -194,7 +218,7 @@ class _Fold:
     def __init__(self, layer: Any, norm: Any) -> None:
         self.layer, self.norm = layer, norm
         self.before = (layer.weight, layer.bias)
-        self.folded = FoldedNorm(getattr(norm, "activation", None))
+        self.folded = FoldedNorm(getattr(norm, "activation", None)).eval()
 
     def do(self, model: nn.Module) -> None:
         layer, norm = self.layer, self.norm
