@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import platform
 import statistics
 import sys
@@ -80,3 +82,58 @@ def arguments(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
     return parser
+
+
+def peer_arguments(description: str, peers: list[str]) -> argparse.ArgumentParser:
+    """For benchmarks with several peers, each optional; results go to a JSON file too."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender (default 2)")
+    parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
+    known = ", ".join(peers)
+    parser.add_argument("--peers", default=None, help=f"comma-separated, of {known}; default: those installed; '' none")
+    parser.add_argument("--json", metavar="FILE", default=None, help="write the figures here too")
+    return parser
+
+
+def chosen_peers(args: argparse.Namespace, packages: dict[str, str]) -> list[str]:
+    """The peers asked for; without a choice, those whose package is there. `packages`: of each peer."""
+    if args.peers is None:
+        return [p for p, package in packages.items() if version(package) != "source tree"]
+    peers = [p for p in args.peers.split(",") if p]
+    for p in peers:
+        if p not in packages:
+            raise SystemExit(f"--peers: expected some of {', '.join(packages)}, got {p}")
+    return peers
+
+
+def limit_threads(threads: int) -> None:
+    """Before any library is loaded: thread pools that only the environment can size."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def table(title: str, times: dict[str, list[float]]) -> list[str]:
+    """A line for each contender, with how many times faster than it the first one is, by minimum and by median."""
+    ours = next(iter(times.values()))
+    lines = [title]
+    for name, seconds in times.items():
+        least, median = ratios(seconds, ours)
+        lines.append(f"  {summary(f'{name:14s}', seconds)}   {least:6.2f} {median:6.2f}")
+    return lines
+
+
+def write_json(path: str | None, packages: list[str], threads: int, rows: list[dict]) -> None:
+    if path is None:
+        return
+    import skipway as sw
+
+    about = {
+        "command": ["python", *sys.argv],
+        "machine": cpu_name(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": threads,
+        "instruction_set": sw._core.get_isa(),
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+    }
+    with open(path, "w") as file:
+        json.dump({"about": about, "rows": rows}, file, indent=1)
