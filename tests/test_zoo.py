@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
-from skipway import models, nn
+from skipway import cli, models, nn
 
 # Of torchvision 0.29: parameters, entries of the state dict, and the start of the SHA-256 of its keys and shapes,
 # "\n".join(f"{key} {tuple(value.shape)}" for key, value in model.state_dict().items()).
@@ -262,6 +262,23 @@ def test_unknown_names_list_the_valid_ones_the_closest_first(wrong, first):
     message = str(caught.value)
     assert message.startswith(f"unknown model {wrong!r}; expected one of {first}, ")
     assert all(name in message for name in models.list_models()) and "N = 6n + 2" in message
+
+
+def test_the_command(capsys):
+    assert cli.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == models.list_models() and lines[0].endswith("LeCun et al. 1998")
+    assert cli.main(["models", "vgg16"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("VGG, input 3x224x224") and "138,358" in out.splitlines()[-3]
+    assert cli.main(["models", "resnet26", "--input", "3x8x8"]) == 0
+    assert capsys.readouterr().out.startswith("CifarResNet, input 3x8x8")
+    assert cli.main(["models", "googlenet", "--training"]) == 0 and "aux1.fc1" in capsys.readouterr().out
+    assert cli.main(["models", "lenet5", "--input", "1x3x3"]) == 1  # and what could be seen
+    assert "the model stopped here" in capsys.readouterr().out
+    for args, message in ((["vgg"], "unknown model 'vgg'"), (["vgg11", "--input", "3xa"], "invalid literal")):
+        assert cli.main(["models", *args]) == 2
+        assert f"skipway models: error: {message}" in capsys.readouterr().err
 
 
 def test_initial_values_can_be_left_out():

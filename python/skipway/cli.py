@@ -161,6 +161,19 @@ def _lab_parser(sub: Any) -> None:
     add("--data-dir", metavar="DIR", help="where the files of the data set are")
 
 
+def _models_parser(sub: Any) -> None:
+    p = sub.add_parser(
+        "models",
+        formatter_class=_formatter,
+        help="list the networks, or show what each layer of one does and costs",
+        description="Without a name, lists the networks of the zoo. With one, shows each layer's input and output size,"
+        " memory, parameters, multiply-adds and FLOPs, forward and backward. Nothing is computed or downloaded.",
+    )
+    p.add_argument("name", nargs="?", metavar="NAME", help="a network; none lists them")
+    p.add_argument("--input", metavar="SIZE", help="of one image, as 3x224x224 (default: the network's usual one)")
+    p.add_argument("--training", action="store_true", help="as while training, with auxiliary classifiers")
+
+
 def build_parser() -> argparse.ArgumentParser:
     from . import __version__
 
@@ -171,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _train_parser(sub)
     _lab_parser(sub)
+    _models_parser(sub)
     sub.add_parser("info", help="show the version, the processor's instruction sets and the threads in use")
     return parser
 
@@ -187,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _train(args, given)
     if args.command == "lab":
         return _lab(args)
+    if args.command == "models":
+        return _models(args)
     if args.command == "info":
         return _info()
     parser.print_help()
@@ -224,6 +240,28 @@ def _lab(args: argparse.Namespace) -> int:
         return _fail(e, 2, "lab")
     print(f"{args.out}/{result.name}.png, {args.out}/{result.name}.json ({result.seconds:.1f} s)")
     return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from . import lab, models
+
+    if args.name is None:
+        width = max(map(len, models.list()))
+        for name in models.list():
+            card = models.card(name)
+            print(f"{name:{width}}  {'x'.join(map(str, card.input_size)):9}  {card.source}")
+        return 0
+    try:
+        if args.input is None:
+            size = models.card(args.name).input_size if args.name in models.list() else (3, 32, 32)
+        else:
+            size = tuple(int(n) for n in args.input.split("x"))
+        with models.without_init():
+            model = models.get(args.name)
+        found = lab.summary(model, size, training=args.training, show=True)
+    except ValueError as e:
+        return _fail(e, 2, "models")
+    return 0 if found.error is None else 1
 
 
 def _train(args: argparse.Namespace, given: list[str]) -> int:
