@@ -131,6 +131,12 @@ def test_the_suggested_rate_is_between_too_slow_and_too_fast():
     assert final["blown up x 3"] is None or final["suggested"] < 0.5 * final["blown up x 3"]
 
 
+def test_smoothing_forgets_a_spike():
+    from skipway.lab._learn import smooth
+
+    np.testing.assert_array_equal(smooth([1.0, 3.0, 1e30, 2.0, 4.0], 2), [1, 2, 5e29, 5e29, 3])
+
+
 def test_suggestion_of_a_known_curve():
     from skipway.lab.experiments.lr import suggestion
 

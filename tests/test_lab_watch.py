@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -130,10 +131,12 @@ def test_signals_that_vanish_or_explode(make, options, pattern):
 
 def test_dead_units_are_named():
     model = mlp(2)
+    model.insert(2, nn.Dropout(0.5))  # passes dead units on; one warning is enough
     with sw.no_grad():
         model[0].bias[:24] = -100.0
     found = warned(model, 4, shape=(64, 32))
     assert any(w.startswith("step 2, 1: dead ReLUs: 75 % of the units") for w in found), found
+    assert sum("dead" in w for w in found) == 1
 
 
 def test_batch_norm_in_training_with_a_batch_of_one():
@@ -204,6 +207,15 @@ def test_the_report_is_one_page_that_loads_nothing(tmp_path):
     assert "a&lt;b&gt;&amp;c" in page and "a<b>" not in page and "a &lt;run&gt;" in page
     assert "5 training steps" in page and page.count("<tr>") == 4
     assert "<table>" in seen._repr_html_()
+
+
+def test_without_matplotlib_the_report_has_its_table(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    model = mlp(1)
+    with lab.watch(model, every=1, quiet=True) as seen:
+        steps(model, 1, shape=(4, 32))
+    page = seen.report(tmp_path / "watch.html").read_text()
+    assert "<table>" in page and "pip install &#x27;skipway[plot]&#x27;" in page
 
 
 def test_what_it_prints():

@@ -73,7 +73,4 @@ def evaluate(model: nn.Module, x: Any, y: Any, batch: int = 512, training: bool 
 def smooth(losses: list[float], window: int = 10) -> np.ndarray:
     """Means of `window` losses up to each step."""
     values = np.array(losses, dtype=np.float64)
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    return np.array([values[max(0, i + 1 - window) : i + 1].mean() for i in range(len(values))])

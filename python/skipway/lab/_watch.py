@@ -61,7 +61,7 @@ class Layer:
     """What was seen of one layer: a list per quantity, with an entry for each look.
 
     mean, std, zeros: of the output; dead: the share of channels that were never above 0 in the last looks, None where
-    outputs are not rectified. gradient: root mean square of the loss's gradient in the output; update: |change of the
+    the layer is no rectifier. gradient: root mean square of the loss's gradient in the output; update: |change of the
     weight in a step| / |weight|. drift: the change of running means in a step, in running standard deviations.
     """
 
@@ -71,6 +71,7 @@ class Layer:
         self.name, self.module, self.kind = name, module, type(module).__name__
         self.seen: dict[str, list[float | None]] = {q: [] for q in self.QUANTITIES}
         self.alive: list[np.ndarray] = []
+        self.rectifies = "relu" in self.kind.lower() or getattr(module, "activation", None) is not None
 
     def last(self, quantity: str) -> float | None:
         """The latest value that is known."""
@@ -86,7 +87,7 @@ class Layer:
         self.seen["std"][-1] = _rms(values - mean) if math.isfinite(mean) else mean
         zeros = 1.0 - np.count_nonzero(values) / max(1, values.size)
         self.seen["zeros"][-1] = zeros
-        if values.ndim > 1 and zeros > 0 and float(values.min()) >= 0:
+        if self.rectifies and values.ndim > 1 and zeros > 0 and float(values.min()) >= 0:
             channels = 1 if values.ndim > 2 else values.ndim - 1
             others = tuple(a for a in range(values.ndim) if a != channels)
             self.alive = [*self.alive[-4:], np.asarray((values > 0).any(axis=others))]
@@ -289,7 +290,7 @@ class Watch:
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
     def report(self, path: str | os.PathLike = "watch.html", title: str = "") -> Path:
-        """Writes one HTML page with the warnings, a table and pictures, and nothing outside of it; needs matplotlib."""
+        """Writes one HTML page with the warnings, a table and, with matplotlib, pictures; the page loads nothing."""
         from ._watch_report import page
 
         self._finish()

@@ -91,7 +91,10 @@ def body(watch: Watch) -> str:
         said = f'<div class="warn"><b>{len(watch.warnings)} warnings</b><ul>{items}</ul></div>'
     else:
         said = '<div class="fine">nothing to warn of</div>'
-    pictures = "".join(_picture(watch, *p) for p in PICTURES)
+    try:
+        pictures = "".join(_picture(watch, *p) for p in PICTURES)
+    except ImportError as error:
+        pictures = f"<p>{html.escape(str(error))}</p>"
     return f"{said}{pictures}<h2>latest values</h2>{_table(watch)}"
 
 

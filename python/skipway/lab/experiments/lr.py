@@ -38,13 +38,15 @@ def range_test(
 
 def suggestion(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     """The rate at which the smoothed loss falls fastest, and that at which it has blown up (twice its least value)."""
-    curve = smooth(list(losses), max(9, len(losses) // 15))
+    window = max(9, len(losses) // 15)
+    curve = smooth(list(losses), window)  # the mean of the steps before: half a window late
     known = np.isfinite(curve)
     least = int(np.nanargmin(curve))
     worse = np.flatnonzero((np.arange(len(curve)) > least) & (~known | (curve > 2 * curve[least] + 0.5)))
     blown = float(rates[worse[0]]) if len(worse) else float(rates[-1])
-    slopes = np.gradient(curve[: least + 1], np.log(rates[: least + 1])) if least > 1 else np.zeros(1)
-    return float(rates[int(np.argmin(slopes))]), blown
+    falls = curve[2 * window : least + 1] - curve[window : max(window, least + 1 - window)]
+    at = window + int(np.argmin(falls)) if len(falls) else least
+    return float(rates[at]), blown
 
 
 def _mlp(inputs: int, classes: int) -> nn.Sequential:
