@@ -119,6 +119,8 @@ SW_BINDINGS(conv) {
   bind_choice(m);
   m.def("_set_conv_tf32", &set_conv_tf32, "allowed"_a);
   m.def("_conv_tf32", &conv_tf32);
+  function(m, "_conv2d_mixed", &conv2d_mixed, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = Shape{1},
+           "padding"_a = Shape{0}, "dilation"_a = Shape{1}, "groups"_a = 1);
   bind_conv(m, "conv1d", &conv1d, &conv1d);
   bind_conv(m, "conv2d", &conv2d, &conv2d);
   bind_conv(m, "conv3d", &conv3d, &conv3d);

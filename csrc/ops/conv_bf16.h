@@ -32,6 +32,11 @@ SW_DECLARE_BF16_KERNEL(conv_bf16_weight_grad, ConvBf16WeightGradArgs)
 bool runs_bf16(const ConvShape& shape);
 bool runs_bf16_weight_grad(const ConvShape& shape);  // of one and two dimensions
 
+// Mixed precision: conv2d(input, weight, bias) computed in bfloat16, whatever their dtypes (bfloat16 or float32). The
+// gradients of float32 weights are float32 sums that are not rounded in between, where the present level has kernels.
+Tensor conv2d_mixed(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
+                    const Shape& padding, const Shape& dilation, int64_t groups);
+
 // For the kernels of ops/conv.h: true when a call of dtype bfloat16 has been computed here.
 bool conv_forward_bf16(const ConvForwardArgs& a);
 bool conv_data_grad_bf16(const ConvDataGradArgs& a);

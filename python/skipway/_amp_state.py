@@ -76,6 +76,7 @@ def _widen(x: Any) -> Any:
 
 _NARROW = (_core.bfloat16, _core.float16)
 _FROM = (_core.float32, *_NARROW)
+_MIXED = (_core.float32, _core.bfloat16)
 
 
 def _around(op: Callable[..., Any], cast: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -91,6 +92,26 @@ def _around(op: Callable[..., Any], cast: Callable[[Any], Any]) -> Callable[...,
 def narrow_inputs(op: Callable[..., Any]) -> Callable[..., Any]:
     """The op, with floating arguments (but float64 ones) cast to autocast's dtype."""
     return _around(op, _narrow)
+
+
+def mixed_on_cpu(op: Callable[..., Any], mixed: Callable[..., Any]) -> Callable[..., Any]:
+    """The op; under autocast on the CPU, while a tape records, `mixed`, which takes operands of any floating dtype.
+
+    `mixed` spares the tape the casts of parameters, and their gradients the rounding to the narrow dtype.
+    """
+    narrowed = narrow_inputs(op)
+
+    def wrapper(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _state.on:
+            return op(input, weight, *args, **kwargs)
+        tensors = (input, weight, kwargs.get("bias", args[0] if args else None))
+        fit = all(x is None or (isinstance(x, Tensor) and x.dtype in _MIXED and not x.is_cuda) for x in tensors)
+        numbers = not any(isinstance(a, str) for a in (*args, *kwargs.values()))
+        if fit and numbers and _state.dtypes[0] is not None and _core.is_grad_enabled():
+            return mixed(input, weight, *args, **kwargs)
+        return narrowed(input, weight, *args, **kwargs)
+
+    return functools.update_wrapper(wrapper, op)
 
 
 def widen_inputs(op: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,8 @@ class autocast:
     """Within the block, inputs of convolutions, linear layers and matrix products are cast to a narrower dtype.
 
     Losses are computed in float32. Parameters and their gradients keep their dtype; a parameter is cast once, and again
-    when it has changed. Float16 gradients may underflow: use a `GradScaler`.
+    when it has changed. Norms, activations, sums and pooling compute in the dtype they are given, norms with float32
+    statistics. Float16 gradients may underflow: use a `GradScaler`.
 
     Args:
         device_type: "cpu" or "cuda": only tensors on such devices are cast.

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import _core
 from ... import _creation as creation
-from ..._amp_state import narrow_inputs
+from ..._amp_state import mixed_on_cpu, narrow_inputs
 from ..._core import Tensor
 from ..._precision import rounded_once
 from ...autograd import no_grad
@@ -31,7 +31,7 @@ __all__ = [
 
 
 conv1d = narrow_inputs(_core.conv1d)
-conv2d = narrow_inputs(_core.conv2d)
+conv2d = mixed_on_cpu(_core.conv2d, _core._conv2d_mixed)
 conv3d = narrow_inputs(_core.conv3d)
 conv_transpose1d = narrow_inputs(_core.conv_transpose1d)
 conv_transpose2d = narrow_inputs(_core.conv_transpose2d)
