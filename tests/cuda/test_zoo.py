@@ -15,6 +15,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
     ("name", "kwargs", "shape"),
     [
         ("stochastic_depth_resnet8", {"width": 4, "mode": "row"}, (2, 3, 8, 8)),
+        ("stochastic_depth_resnet8", {"width": 4, "mode": "batch"}, (2, 3, 8, 8)),
         ("preact_resnet8", {"width": 4}, (2, 3, 8, 8)),
         ("highway5", {"width": 4, "image_size": 4}, (2, 1, 4, 4)),
     ],
@@ -41,3 +42,12 @@ def test_pth_files_go_to_the_device():
     assert base.is_cuda and turned.is_cuda and value["types"]["bfloat16"].tolist() == [0, 1, 3]
     base[1, 0] = 100
     assert turned[0, 1].item() == 100
+
+
+def test_a_captured_step_drops_other_blocks_each_time():
+    sw.manual_seed(0)
+    block = models.StochasticDepthBlock(2, 2, 1, 0.5).cuda()
+    x = sw.randn(2, 2, 4, 4, device="cuda")
+    call = sw.cuda.graph(lambda t: block(t).detach())
+    dropped = [bool((call(x) == x.relu()).all()) for _ in range(24)]
+    assert 3 < sum(dropped) < 21

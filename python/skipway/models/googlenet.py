@@ -122,6 +122,8 @@ class GoogLeNet(nn.Module):
             raise ValueError(f"GoogLeNet: transform_input is for 3 channels, got in_channels={in_channels}")
         self.aux_logits = aux_logits
         self.transform_input = transform_input
+        for name, values in (("_scale", _SCALE), ("_shift", _SHIFT)):
+            self.register_buffer(name, sw.tensor(values).reshape(1, 3, 1, 1), persistent=False)
         self.conv1 = BasicConv2d(in_channels, 64, 7, stride=2, padding=3)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.conv2 = BasicConv2d(64, 64, 1)
@@ -148,8 +150,7 @@ class GoogLeNet(nn.Module):
     def _transform(self, x: Any) -> Any:
         if x.dim() != 4 or x.shape[1] != 3:
             raise sw.ShapeError(f"GoogLeNet: transform_input expects (N, 3, H, W), got {tuple(x.shape)}")
-        like = {"dtype": x.dtype, "device": x.device}
-        return x * sw.tensor(_SCALE, **like).reshape(1, 3, 1, 1) + sw.tensor(_SHIFT, **like).reshape(1, 3, 1, 1)
+        return x * self._scale.to(x.dtype) + self._shift.to(x.dtype)
 
     def forward(self, x: Any) -> Any:
         if self.transform_input:

@@ -19,8 +19,9 @@ class StochasticDepthBlock(nn.Module):
     convolutions.
 
     Kept branches are divided by 1 - p, so that evaluation takes them as they are. With mode "batch" one decision is
-    taken for the whole batch, as in the paper, and a dropped branch is not computed (its BatchNorm statistics stay, and
-    its parameters get no gradient); with "row" each image has its own.
+    taken for the whole batch, as in the paper, and on the CPU a dropped branch is not computed: its BatchNorm
+    statistics stay, and its parameters get no gradient. (On a GPU the decision is taken there, so that a captured step
+    takes a new one each time.) With "row" each image has its own.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class StochasticDepthBlock(nn.Module):
     def forward(self, x: Any) -> Any:
         around = x if self.downsample is None else self.downsample(x)
         p = self.drop.p if self.training else 0.0
-        once = self.drop.mode == "batch" and p > 0
+        once = self.drop.mode == "batch" and p > 0 and not x.is_cuda
         if once and float(sw.rand(1).item()) < p:
             return F.relu(around)
         branch = self.bn2(self.conv2(norm_act(self.bn1, self.conv1(x))))
