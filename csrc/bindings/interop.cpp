@@ -3,6 +3,7 @@
 
 #include "bindings/bindings.h"
 #include "core/cuda.h"
+#include "ops/conv_packed.h"
 #include "ops/copy.h"
 
 namespace skipway::bindings {
@@ -64,6 +65,7 @@ py::array to_numpy(const Tensor& t) {
     shape.push_back(t.shape()[i]);
     strides.push_back(t.strides()[i] * size_of(t.dtype()));
   }
+  share_memory(t.storage());
   const py::capsule owner(new StoragePtr(t.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
   return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, t.data(),
                    owner);
@@ -171,6 +173,7 @@ void hand_to_stream(const Tensor& t, const py::object& stream) {
 
 template <class Managed>
 py::object export_capsule(const Tensor& t, const char* name) {
+  share_memory(t.storage());
   auto* e = new Exported<Managed>{{}, t.storage(), t.shape(), t.strides()};
   e->managed.tensor = {t.data(), dl_device(t), t.dim(), to_dl(t.dtype()), e->shape.begin(), e->strides.begin(), 0};
   e->managed.context = e;

@@ -36,7 +36,7 @@ Plan make_plan(const ConvShape& s, Direction direction) {
 }
 
 Blocks make_blocks(const Plan& p, int64_t macs, int64_t bytes, int64_t cache) {
-  constexpr int64_t kTask = 4 << 20, kMaxTasks = 64, kMaxPieces = 16;
+  constexpr int64_t kTask = 1 << 20, kMaxTasks = 64, kMaxPieces = 16;
   const int64_t batch = p.shape.batch;
   const int64_t tasks = clamped(batch * macs / kTask, 1, kMaxTasks);
   Blocks b{};

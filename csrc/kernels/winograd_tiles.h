@@ -28,7 +28,8 @@ SW_INLINE WinoTiles make_wino_tiles(const int64_t* to_size, int64_t batch) {
   t.across = ceil_div(to_size[1], kWinoTile);
   t.per_image = t.across * ceil_div(to_size[0], kWinoTile);
   t.count = t.per_image * batch;
-  t.unit = smaller(t.count, clamped(t.count / (kUnits * kStrip), 1, kStrips) * kStrip);
+  const int64_t most = clamped(t.count / (kUnits * kStrip), 1, kStrips) * kStrip;
+  t.unit = ceil_div(t.count, larger(ceil_div(t.count, most), 1));
   return t;
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "autograd/tape.h"
+#include "ops/conv_packed.h"
 #include "ops/copy.h"
 
 namespace skipway {
@@ -164,10 +165,20 @@ Forward prepare_forward(const char* op, int nd, const Tensor& input, const Tenso
   return f;
 }
 
+// Weights are kept packed where nothing is recorded.
+void launch_forward(Forward f, const Tensor& weight) {
+  PackedWeights packed;
+  const bool keeps = f.x.device().is_cpu() && !tape::grad_enabled() && f.w.storage() == weight.storage();
+  if (keeps) packed = packed_weights(f.w, f.args);
+  f.args.packed = {packed.memory.get(), packed.ready};
+  launch(f.x.device(), conv_forward, f.args);
+  if (keeps) keep_packed(f.w, f.args, packed);
+}
+
 Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, Shape stride,
                 Shape padding, const Shape& padding_after, Shape dilation, Size groups) {
   const Forward f = prepare_forward(op, nd, input, weight, bias, stride, padding, padding_after, dilation, groups);
-  launch(f.x.device(), conv_forward, f.args);
+  launch_forward(f, weight);
   const Tensor result = unbatched(f.y, nd, input.dim());
   const int dim = input.dim();
   const ConvShape s = f.args.shape;
@@ -301,7 +312,7 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
     f.args.epilogue.mean = result.mean.data_as<double>();
     f.args.epilogue.deviations = result.deviations.data_as<double>();
   }
-  launch(f.x.device(), conv_forward, f.args);
+  launch_forward(f, weight);
   return result;
 }
 

@@ -59,6 +59,12 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
 void set_conv_tf32(bool allowed);
 bool conv_tf32();
 
+// Memory for the weights in the order in which the kernel reads them, of conv_packed_bytes; the kernel fills it unless
+// it is ready. Null: the kernel packs them for itself.
+struct ConvPacked {
+  void* data = nullptr;
+  bool ready = false;
+};
 // All pointers are of `dtype`. tf32: float32 may be rounded so on tensor cores; CPU kernels have none, and do not.
 struct ConvForwardArgs {
   ConvShape shape;
@@ -68,6 +74,12 @@ struct ConvForwardArgs {
   ConvPrologue prologue = {};  // CPU kernels only
   ConvEpilogue epilogue = {};
   bool tf32 = false;
+  ConvPacked packed = {};  // CPU kernels only
+};
+struct ConvPackedBytesArgs {
+  ConvShape shape;
+  DType dtype;
+  int64_t* bytes;  // out; 0 where nothing is gained
 };
 struct ConvDataGradArgs {
   ConvShape shape;
@@ -90,6 +102,7 @@ struct ChannelSumArgs {  // sum over the rows of a dense (rows, channels) matrix
   void* sum;
 };
 SW_DECLARE_KERNEL(conv_forward, ConvForwardArgs)
+SW_DECLARE_KERNEL(conv_packed_bytes, ConvPackedBytesArgs)  // CPU only
 SW_DECLARE_KERNEL(conv_data_grad, ConvDataGradArgs)
 SW_DECLARE_KERNEL(conv_weight_grad, ConvWeightGradArgs)
 SW_DECLARE_KERNEL(channel_sum, ChannelSumArgs)

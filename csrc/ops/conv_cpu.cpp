@@ -184,9 +184,10 @@ void pack_panel(const S* weight, WeightStrides w, const Pass& pass, int64_t sour
 }
 
 template <class T, class S>
-const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides w) {
+const T* pack_weights(const Correlation<T, S>& c, const S* weight, WeightStrides w, const ConvPacked& kept) {
   const int64_t size = c.groups * c.padded * c.plan.taps * c.plan.from_group;
-  T* packed = static_cast<T*>(thread_scratch(kWeights, size_t(size) * sizeof(T)));
+  T* packed = static_cast<T*>(kept.data ? kept.data : thread_scratch(kWeights, size_t(size) * sizeof(T)));
+  if (kept.ready) return packed;
   const int64_t width = c.vecs * Lanes<T>::n, panels = ceil_div(c.padded, width), count = c.groups * panels;
   parallel_for(count, larger(1, (64 << 10) * count / larger(size, 1)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -223,7 +224,7 @@ int panel_vecs(int64_t channels, int64_t strip) {
 
 template <class T, class S>
 void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
-               bool add) {
+               bool add, const ConvPacked& kept) {
   const ConvShape s = flattened(shape);
   Correlation<T, S> c{};
   c.plan = make_plan(s, direction);
@@ -248,13 +249,14 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
               reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
   const int64_t group_stride = p.to_group * p.from_group * p.taps;
-  c.weights = direction == Direction::Forward ? pack_weights(c, weight, {group_stride, p.from_group * p.taps, p.taps})
-                                              : pack_weights(c, weight, {group_stride, p.taps, p.to_group * p.taps});
+  const bool forward = direction == Direction::Forward;
+  const int64_t to_step = forward ? p.from_group * p.taps : p.taps, from_step = forward ? p.taps : p.to_group * p.taps;
+  c.weights = pack_weights(c, weight, {group_stride, to_step, from_step}, kept);
   c.bias = pack_bias(c, bias);
 
   // Where a block alone is much work for little data, panels are shared out as well.
   const int64_t width = c.vecs * Lanes<T>::n, panels = ceil_div(c.padded, width), all = c.groups * panels;
-  const int64_t wanted = smaller(smaller(s.batch * macs / (4 << 20), 16), all);
+  const int64_t wanted = smaller(smaller(s.batch * macs / (1 << 20), 16), all);
   const int64_t shares = clamped(c.blocks.count() < wanted ? ceil_div(wanted, c.blocks.count()) : 1, 1, all);
   parallel_tasks(c.blocks.count() * shares, [&](int64_t task) {
     const BlockRange range = block_range(p, c.blocks, task / shares);
@@ -270,17 +272,33 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
+    const ConvAlgorithm algorithm =
+        conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n, a.packed.data != nullptr);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
-    const void* x = a.prologue ? prologue_pass(a) : a.x;
     ConvForwardArgs plain = a;
-    plain.x = x;
-    if (!conv_forward_bf16(plain)) {
-      const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
-      run(Direction::Forward, a.shape, static_cast<const S*>(x), static_cast<const S*>(a.weight),
-          static_cast<const S*>(a.bias), static_cast<S*>(a.y), false);
+    if (a.prologue) plain.x = prologue_pass(a);
+    const S *x = static_cast<const S*>(plain.x), *weight = static_cast<const S*>(a.weight),
+            *bias = static_cast<const S*>(a.bias);
+    S* y = static_cast<S*>(a.y);
+    if (conv_forward_bf16(plain)) {
+    } else if (algorithm == ConvAlgorithm::Lanes) {
+      lanes_correlate<S>(Direction::Forward, a.shape, x, weight, bias, y, false);
+    } else {
+      correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.packed);
     }
     if (a.epilogue) epilogue_pass(a);
+  });
+}
+
+void conv_packed_bytes(const ConvPackedBytesArgs& a) {
+  *a.bytes = 0;
+  dispatch_float(a.dtype, [&]<class S>(Type<S>) {
+    const ConvShape& s = a.shape;
+    const ConvAlgorithm algorithm = conv_algorithm(s, a.dtype, ConvPass::Forward, Lanes<S>::n, true);
+    if (algorithm == ConvAlgorithm::Winograd) *a.bytes = winograd_packed_bytes(s);
+    if (algorithm != ConvAlgorithm::Direct || sizeof(S) == 2) return;
+    const int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2], per_group = s.out_channels / s.groups;
+    *a.bytes = s.groups * round_up(per_group, Lanes<S>::n) * taps * (s.in_channels / s.groups) * int64_t(sizeof(S));
   });
 }
 
@@ -290,9 +308,15 @@ void conv_data_grad(const ConvDataGradArgs& a) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::DataGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_data_grad(a);
     if (conv_data_grad_bf16(a)) return;
-    const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_correlate<S> : correlate<accumulate_type<S>, S>;
-    run(Direction::DataGrad, a.shape, static_cast<const S*>(a.dy), static_cast<const S*>(a.weight),
-        static_cast<const S*>(a.bias), static_cast<S*>(a.dx.data), a.dx.mode == GradMode::Add);
+    const S *dy = static_cast<const S*>(a.dy), *weight = static_cast<const S*>(a.weight),
+            *bias = static_cast<const S*>(a.bias);
+    S* dx = static_cast<S*>(a.dx.data);
+    const bool add = a.dx.mode == GradMode::Add;
+    if (algorithm == ConvAlgorithm::Lanes) {
+      lanes_correlate<S>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add);
+    } else {
+      correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add, {});
+    }
   });
 }
 

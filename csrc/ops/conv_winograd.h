@@ -6,6 +6,7 @@
 namespace skipway::SW_ISA {
 
 void winograd_forward(const ConvForwardArgs& args);
+int64_t winograd_packed_bytes(const ConvShape& shape);
 void winograd_data_grad(const ConvDataGradArgs& args);
 void winograd_weight_grad(const ConvWeightGradArgs& args);
 

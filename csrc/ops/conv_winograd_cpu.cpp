@@ -32,6 +32,7 @@ struct Correlation {
   ConvEpilogue epilogue;
   int64_t chunk;         // tiles that are transformed at a time
   double* part_moments;  // [part][2][channels]
+  ConvPacked packed;
 };
 
 // u[p][panel][c][lane], of the result channels [k0, k0 + count): G g G^T of every pair of channels. weight: (out, in,
@@ -164,9 +165,11 @@ void end_part(const Correlation<S>& c, const PartMoments& part, int64_t index, i
 template <class S>
 void by_units(const Correlation<S>& c) {
   const int64_t sources = c.from.channels, channels = c.to.channels, pitch = sources * channels + 16;
-  float* u = static_cast<float*>(thread_scratch(kFilters, size_t(kWinoPoints * pitch) * sizeof(float)));
-  parallel_for(sources, larger(1, (8 << 10) / channels),
-               [&](int64_t begin, int64_t end) { transform_filters(c, 0, channels, begin, end, u, pitch); });
+  float* u = static_cast<float*>(c.packed.data ? c.packed.data
+                                               : thread_scratch(kFilters, size_t(kWinoPoints * pitch) * sizeof(float)));
+  if (!c.packed.ready)
+    parallel_for(sources, larger(1, (8 << 10) / channels),
+                 [&](int64_t begin, int64_t end) { transform_filters(c, 0, channels, begin, end, u, pitch); });
   parallel_tasks(ceil_div(c.tiles.count, c.chunk), [&](int64_t task) {
     const WinoMatrix v = wino_scratch(kSource, sources, c.chunk), m = wino_scratch(kResult, channels, c.chunk);
     const int64_t first = task * c.chunk, count = smaller(c.chunk, c.tiles.count - first);
@@ -243,6 +246,7 @@ void forward(const ConvForwardArgs& a) {
   c.result = static_cast<S*>(a.y);
   c.prologue = a.prologue;
   c.epilogue = a.epilogue;
+  c.packed = a.packed;
   correlate(a.shape, c);
 }
 
@@ -262,6 +266,13 @@ void data_grad(const ConvDataGradArgs& a) {
 void winograd_forward(const ConvForwardArgs& a) {
   a.dtype == DType::BFloat16 ? forward<bfloat16>(a) : forward<float>(a);
 }
+
+// By blocks, reading transformed filters from memory would take longer than transforming them.
+int64_t winograd_packed_bytes(const ConvShape& s) {
+  const int64_t pairs = s.in_channels * s.out_channels;
+  return pairs > kLargeFilters ? 0 : kWinoPoints * (pairs + 16) * int64_t(sizeof(float));
+}
+
 void winograd_data_grad(const ConvDataGradArgs& a) {
   a.dtype == DType::BFloat16 ? data_grad<bfloat16>(a) : data_grad<float>(a);
 }
