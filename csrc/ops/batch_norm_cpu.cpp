@@ -15,16 +15,15 @@ namespace {
 // s1[c] = sum over rows of d, s2[c] = sum of d * d, d = x[row][c] - shift[c]
 template <class T>
 void shifted_sums(const T* x, int64_t rows, int64_t period, const double* shift, double* s1, double* s2) {
-  constexpr int U = 4;
+  constexpr int U = kVecBytes == 64 ? 8 : 4;  // rows of 64 columns in one go, where registers hold their sums
   int64_t c = 0;
   for (; c + U * kWide <= period; c += U * kWide) {
-    vdouble k[U], a[U] = {}, b[U] = {};
-    for (int u = 0; u < U; ++u) k[u] = vload(shift + c + u * kWide);
+    vdouble a[U] = {}, b[U] = {};
     const T* p = x + c;
     for (int64_t r = 0; r < rows; ++r, p += period) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int u = 0; u < U; ++u) {
-        const vdouble d = load_wide(p + u * kWide) - k[u];
+        const vdouble d = load_wide(p + u * kWide) - vload(shift + c + u * kWide);
         a[u] += d;
         b[u] += d * d;
       }
