@@ -15,8 +15,10 @@ from importlib import metadata
 PAUSE = 0.02  # seconds
 
 
-def interleave(contenders: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each contender in each round. Who goes first alternates.
+def interleave(
+    contenders: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, calls: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each contender in each round, the mean of `calls` calls. Who goes first alternates.
 
     Before each turn there is a pause and an untimed run: threads of the one before spin for a while, and would take a
     core from the next.
@@ -31,8 +33,9 @@ def interleave(contenders: dict[str, Callable[[], object]], rounds: int, warmup:
             time.sleep(PAUSE)
             contenders[name]()
             begin = time.perf_counter()
-            contenders[name]()
-            times[name].append(time.perf_counter() - begin)
+            for _ in range(calls):
+                contenders[name]()
+            times[name].append((time.perf_counter() - begin) / calls)
     return times
 
 
