@@ -134,3 +134,26 @@ def test_levels_can_be_chosen(restore: None) -> None:
         order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx", "amx_model"]
         runs = min(level, _core.best_isa(), key=order.index)
         assert shown.stdout.split()[:2] == [runs, runs]
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_epilogue(bf16_level: str, algorithm: Any, moments: bool) -> None:
+    """y = relu6(z * scale + shift + residual), in passing where no moments are asked for."""
+    algorithm("direct")
+    rng = np.random.default_rng(7)
+    for size, k in (((3, 16, 11, 18), 32), ((2, 5, 4, 3), 17)):
+        x, w = bf16(rng, *size), bf16(rng, k, size[1], 3, 3)
+        scale, shift = (rng.uniform(0.5, 2.0, k).astype(np.float32) for _ in range(2))
+        z = R.conv2d(x, w, None, 1, 1)
+        residual = bf16(rng, *z.shape)
+        y, mean, _ = _core._conv2d_fused(
+            tensor_of(x, "bfloat16"), tensor_of(w, "bfloat16"), None, padding=1, scale=sw.from_numpy(scale),
+            shift=sw.from_numpy(shift), residual=tensor_of(residual, "bfloat16"), activation="relu6", moments=moments,
+        )  # fmt: skip
+        across = (slice(None), None, None)
+        expected = np.clip(z * scale[across] + shift[across] + residual, 0, 6)
+        limit = allowed("conv2d", "bfloat16", expected, size[1] * 9, 1.0)
+        if moments:  # z is written first, and read again
+            limit = limit + 2.0**-8 * np.abs(z) * scale[across]
+            assert np.all(np.abs(array_of(mean) - z.mean((0, 2, 3))) <= 2.0**-8 * np.abs(z).mean((0, 2, 3)))
+        assert np.all(np.abs(array_of(y) - expected) <= limit)

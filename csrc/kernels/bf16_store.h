@@ -57,26 +57,4 @@ SW_INLINE void store16_n(T* p, vsum16 v, int64_t lanes) {  // memory past them i
   __builtin_memcpy(p, buffer, size_t(lanes) * sizeof(T));
 }
 
-// to[row][lane] = (add ? to[row][lane] : 0) + c[row][lane] + bias[lane], lane < lanes; c's rows and bias hold whole
-// vectors.
-template <class T>
-SW_INLINE void store_rows(const float* c, int64_t c_row, int64_t rows, int64_t lanes, const float* bias, T* to,
-                          int64_t to_row, bool add) {
-  for (int64_t j = 0; j < lanes; j += kBf16Lanes) {
-    const int64_t here = smaller(kBf16Lanes, lanes - j);
-    const vsum16 start = bias ? load16(bias + j) : vsum16{};
-    for (int64_t i = 0; i < rows; ++i) {
-      vsum16 v = load16(c + i * c_row + j) + start;
-      T* at = to + i * to_row + j;
-      if (here == kBf16Lanes) {
-        if (add) v += load16(at);
-        store16(at, v);
-      } else {
-        if (add) v += load16_n(at, here);
-        store16_n(at, v, here);
-      }
-    }
-  }
-}
-
 }  // namespace skipway::SW_ISA

@@ -43,13 +43,9 @@ Tensor conv2d_mixed(const Tensor& input, const Tensor& weight, const Tensor& bia
   const bool native = current_level() >= Level::Avx512Bf16 && groups == 1 && input.defined() && input.dim() == 4 &&
                       input.device().is_cpu();
   if (!native) return conv2d(narrow(input), narrow(weight), narrow(bias), stride, padding, dilation, groups);
-  Tensor x, w, y;
-  {
-    const tape::NoGradGuard off;
-    x = channels_last(narrow(input.alias()));
-    w = contiguous(narrow(weight.alias()));
-    y = conv2d(x, w, narrow(bias), stride, padding, dilation, groups);
-  }
+  // Aliases have no history: nothing is recorded but the node below.
+  const Tensor x = channels_last(narrow(input.alias())), w = contiguous(narrow(weight.alias()));
+  const Tensor y = conv2d(x, w, bias.defined() ? narrow(bias.alias()) : bias, stride, padding, dilation, groups);
   const ConvShape s = shape_of(x, w, y, stride, padding, dilation);
   const DType x_dtype = input.dtype(), w_dtype = weight.dtype(), b_dtype = bias.defined() ? bias.dtype() : x_dtype;
   tape::record("conv2d", {y}, {input, weight, bias}, {x, w}, [=](tape::Backward& g) {
@@ -81,13 +77,31 @@ bool runs_bf16_weight_grad(const ConvShape& s) {
 
 bool conv_forward_bf16(const ConvForwardArgs& a) {
   if (a.dtype != DType::BFloat16 || !runs_bf16(a.shape)) return false;
-  return launch_bf16(conv_bf16, {a.shape, false, a.x, a.weight, a.bias, a.dtype, a.dtype, a.y, false});
+  const ConvEpilogue epilogue = a.epilogue.mean ? ConvEpilogue{} : a.epilogue;
+  return launch_bf16(
+      conv_bf16, {a.shape, false, a.x, a.weight, a.bias, a.dtype, a.dtype, a.y, false, epilogue, a.packed, nullptr});
+}
+
+bool conv_packed_bytes_bf16(const ConvPackedBytesArgs& a) {
+  if (a.dtype != DType::BFloat16 || !runs_bf16(a.shape)) return false;
+  return launch_bf16(conv_bf16,
+                     {a.shape, false, nullptr, nullptr, nullptr, a.dtype, a.dtype, nullptr, false, {}, {}, a.bytes});
 }
 
 bool conv_data_grad_bf16(const ConvDataGradArgs& a) {
   if (a.dtype != DType::BFloat16 || !runs_bf16(a.shape)) return false;
-  return launch_bf16(conv_bf16,
-                     {a.shape, true, a.dy, a.weight, a.bias, a.dtype, a.dtype, a.dx.data, a.dx.mode == GradMode::Add});
+  return launch_bf16(conv_bf16, {a.shape,
+                                 true,
+                                 a.dy,
+                                 a.weight,
+                                 a.bias,
+                                 a.dtype,
+                                 a.dtype,
+                                 a.dx.data,
+                                 a.dx.mode == GradMode::Add,
+                                 {},
+                                 {},
+                                 nullptr});
 }
 
 bool conv_weight_grad_bf16(const ConvWeightGradArgs& a) {

@@ -17,7 +17,10 @@ struct ConvBf16Args {
   const void* bias;  // may be null
   DType weight_dtype, bias_dtype;
   void* to;
-  bool add;  // to the values that are there
+  bool add;               // to the values that are there
+  ConvEpilogue epilogue;  // without moments
+  ConvPacked packed;
+  int64_t* packed_bytes;  // not null: out, instead of computing
 };
 struct ConvBf16WeightGradArgs {
   ConvShape shape;
@@ -37,8 +40,10 @@ bool runs_bf16_weight_grad(const ConvShape& shape);  // of one and two dimension
 Tensor conv2d_mixed(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
                     const Shape& padding, const Shape& dilation, int64_t groups);
 
-// For the kernels of ops/conv.h: true when a call of dtype bfloat16 has been computed here.
+// For the kernels of ops/conv.h: true when a call of dtype bfloat16 has been computed here, with its epilogue unless
+// that asks for moments.
 bool conv_forward_bf16(const ConvForwardArgs& a);
+bool conv_packed_bytes_bf16(const ConvPackedBytesArgs& a);
 bool conv_data_grad_bf16(const ConvDataGradArgs& a);
 bool conv_weight_grad_bf16(const ConvWeightGradArgs& a);
 

@@ -4,6 +4,7 @@
 
 #include "kernels/bf16_transpose.h"
 #include "kernels/conv_plan.h"
+#include "kernels/fused.h"
 
 namespace skipway::SW_ISA {
 namespace {
@@ -23,6 +24,7 @@ struct Correlation {
   const float* bias;  // `padded` elements, or null
   bfloat16* to;
   bool add;
+  ConvEpilogue epilogue;
   SW_INLINE int64_t panels() const { return ceil_div(padded, vecs * kBf16Lanes); }
   SW_INLINE int panel_vecs(int64_t panel) const { return int(smaller(vecs, padded / kBf16Lanes - panel * vecs)); }
   // Elements that the panels of all passes before this one take, and this one's up to `panel`.
@@ -32,6 +34,36 @@ struct Correlation {
     return offset;
   }
 };
+
+// to[row][lane] = act(z * scale[lane] + shift[lane] + residual[row][lane]) (+ to[row][lane]), with z = sums[row][lane]
+// + bias[lane], for `lanes` result channels from lane0 on. Rows of sums hold `width` floats.
+template <FusedAct A>
+void store_rows(const Correlation& c, const float* sums, int64_t width, int64_t rows, int64_t lane0, int64_t lanes,
+                bfloat16* to, int64_t to_row) {
+  const ConvEpilogue& e = c.epilogue;
+  const bfloat16* residual =
+      e.residual ? static_cast<const bfloat16*>(e.residual) + (to - c.to) : static_cast<const bfloat16*>(nullptr);
+  for (int64_t j = 0; j < lanes; j += kBf16Lanes) {
+    const int64_t here = smaller(kBf16Lanes, lanes - j), lane = lane0 + j;
+    const bool mapped = e.scale != nullptr;
+    const vsum16 bias = c.bias ? load16(c.bias + lane) : vsum16{};
+    const vsum16 scale = mapped ? load16_n(e.scale + lane, here) : vsum16{};
+    const vsum16 shift = mapped ? load16_n(e.shift + lane, here) : vsum16{};
+    for (int64_t i = 0; i < rows; ++i) {
+      vsum16 z = load16(sums + i * width + j) + bias;
+      const int64_t at = i * to_row + j;
+      if (mapped) z = z * scale + shift;
+      if (residual) z += load16_n(residual + at, here);
+      z = fused_act<A>(z);
+      if (c.add) z += load16_n(to + at, here);
+      if (here == kBf16Lanes) {
+        store16(to + at, z);
+      } else {
+        store16_n(to + at, z, here);
+      }
+    }
+  }
+}
 
 // A strip of positions: `rows` of them at `a`, of which those from `skip` on are stored at `to`.
 struct Strip {
@@ -127,8 +159,10 @@ class Strips {
     for (int p = 0; p < parts_[which]; ++p) {
       const Strip& s = strips_[which][p];
       const int rows = rows_[which];
-      store_rows(sums_[which] + (p * rows + s.skip) * width_, width_, rows - s.skip, lanes_,
-                 c_.bias ? c_.bias + lane0_ : nullptr, s.to + s.skip * to_row_, to_row_, c_.add);
+      dispatch_act(c_.epilogue.act, [&]<FusedAct A>(ActTag<A>) {
+        store_rows<A>(c_, sums_[which] + (p * rows + s.skip) * width_, width_, rows - s.skip, lane0_, lanes_,
+                      s.to + s.skip * to_row_, to_row_);
+      });
     }
     parts_[which] = 0;
   }
@@ -251,15 +285,22 @@ void pack_panel(const Correlation& c, const S* weight, int64_t result, int64_t s
   }
 }
 
+int64_t packed_elements(const Correlation& c) {
+  int64_t size = 0;
+  for (int64_t i = 0; i < c.plan.passes; ++i) size += c.padded * c.passes[i].runs * chunks_of(c.passes[i].run).held();
+  return size;
+}
+
 template <class S>
-const bfloat16* pack_weights(const Correlation& c, const S* weight) {
+const bfloat16* pack_weights(const Correlation& c, const S* weight, const ConvPacked& kept) {
   const Plan& p = c.plan;
   const bool forward = p.direction == Direction::Forward;
   const int64_t result = forward ? p.from_channels * p.taps : p.taps;
   const int64_t source = forward ? p.taps : p.to_channels * p.taps;
-  int64_t size = 0;
-  for (int64_t i = 0; i < p.passes; ++i) size += c.padded * c.passes[i].runs * chunks_of(c.passes[i].run).held();
-  bfloat16* packed = static_cast<bfloat16*>(thread_scratch(kWeights, size_t(size) * sizeof(bfloat16)));
+  const int64_t size = packed_elements(c);
+  bfloat16* packed =
+      static_cast<bfloat16*>(kept.data ? kept.data : thread_scratch(kWeights, size_t(size) * sizeof(bfloat16)));
+  if (kept.ready) return packed;
   const int64_t count = c.panels(), width = c.vecs * kBf16Lanes;
   parallel_for(count, larger(1, (32 << 10) * count / larger(size, 1)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
@@ -309,11 +350,11 @@ void conv_bf16(const ConvBf16Args& a) {
   c.plan = make_plan(s, a.data_grad ? Direction::DataGrad : Direction::Forward);
   const Plan& p = c.plan;
   if (s.batch * p.to_channels * p.to_size[0] * p.to_size[1] * p.to_size[2] == 0) return;
-  c.to = static_cast<bfloat16*>(a.to), c.add = a.add;
+  c.to = static_cast<bfloat16*>(a.to), c.add = a.add, c.epilogue = a.epilogue;
   c.padded = round_up(p.to_channels, kBf16Lanes);
   c.tap = round_up(p.from_channels, 2);
   c.bias = pack_bias(c, a.bias, a.bias_dtype);
-  if (!p.covers && !a.add) fill_unreached(c);
+  if (!p.covers && !a.add && !a.packed_bytes) fill_unreached(c);
   if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
 
   const int64_t macs = p.macs();
@@ -328,8 +369,12 @@ void conv_bf16(const ConvBf16Args& a) {
   Pass* passes = reinterpret_cast<Pass*>(tables);
   make_passes(p, c.frame, c.tap, !narrow, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
-  c.weights = a.weight_dtype == DType::Float32 ? pack_weights(c, static_cast<const float*>(a.weight))
-                                               : pack_weights(c, static_cast<const bfloat16*>(a.weight));
+  if (a.packed_bytes) {
+    *a.packed_bytes = packed_elements(c) * int64_t(sizeof(bfloat16));
+    return;
+  }
+  c.weights = a.weight_dtype == DType::Float32 ? pack_weights(c, static_cast<const float*>(a.weight), a.packed)
+                                               : pack_weights(c, static_cast<const bfloat16*>(a.weight), a.packed);
 
   // Where a block alone is much work for little data, panels are shared out as well.
   const int64_t all = c.panels(), wanted = smaller(smaller(s.batch * macs / (4 << 20), 16), all);

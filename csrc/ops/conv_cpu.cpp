@@ -280,13 +280,14 @@ void conv_forward(const ConvForwardArgs& a) {
     const S *x = static_cast<const S*>(plain.x), *weight = static_cast<const S*>(a.weight),
             *bias = static_cast<const S*>(a.bias);
     S* y = static_cast<S*>(a.y);
-    if (conv_forward_bf16(plain)) {
+    const bool done = conv_forward_bf16(plain);
+    if (done) {
     } else if (algorithm == ConvAlgorithm::Lanes) {
       lanes_correlate<S>(Direction::Forward, a.shape, x, weight, bias, y, false);
     } else {
       correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.packed);
     }
-    if (a.epilogue) epilogue_pass(a);
+    if (a.epilogue && !(done && !a.epilogue.mean)) epilogue_pass(a);
   });
 }
 
@@ -296,7 +297,7 @@ void conv_packed_bytes(const ConvPackedBytesArgs& a) {
     const ConvShape& s = a.shape;
     const ConvAlgorithm algorithm = conv_algorithm(s, a.dtype, ConvPass::Forward, Lanes<S>::n, true);
     if (algorithm == ConvAlgorithm::Winograd) *a.bytes = winograd_packed_bytes(s);
-    if (algorithm != ConvAlgorithm::Direct || sizeof(S) == 2) return;
+    if (algorithm != ConvAlgorithm::Direct || conv_packed_bytes_bf16(a) || sizeof(S) == 2) return;
     const int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2], per_group = s.out_channels / s.groups;
     *a.bytes = s.groups * round_up(per_group, Lanes<S>::n) * taps * (s.in_channels / s.groups) * int64_t(sizeof(S));
   });

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "kernels/conv_choice.h"
+#include "kernels/isa_level.h"
 
 namespace skipway {
 namespace {
@@ -20,7 +21,7 @@ struct Entry {
   uint64_t version;
   ConvShape shape;
   DType dtype;
-  Isa isa;
+  Level level;
   ConvAlgorithm preferred;
   std::shared_ptr<void> memory;
   size_t bytes;
@@ -32,14 +33,14 @@ Entry describe(const Tensor& weight, const ConvForwardArgs& args) {
           weight.version(),
           args.shape,
           args.dtype,
-          current_isa(),
+          current_level(),
           preferred_conv_algorithm(),
           nullptr,
           0};
 }
 
 bool same(const Entry& a, const Entry& b) {
-  return a.data == b.data && a.version == b.version && a.dtype == b.dtype && a.isa == b.isa &&
+  return a.data == b.data && a.version == b.version && a.dtype == b.dtype && a.level == b.level &&
          a.preferred == b.preferred && !std::memcmp(&a.shape, &b.shape, sizeof(ConvShape)) &&
          !a.weight.owner_before(b.weight) && !b.weight.owner_before(a.weight);
 }

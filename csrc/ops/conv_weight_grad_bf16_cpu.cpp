@@ -180,20 +180,33 @@ void add_block(const WeightGrad& g, const Block& block, float* buffer, bool firs
   int64_t* memory = static_cast<int64_t*>(thread_scratch(kLists, size_t(2 * entries) * sizeof(int64_t)));
   PixelLists list{memory, memory + entries, 0};
   Bf16Tiles tiles(g.xt_row, chunks_of(inner));
-  for (int64_t i = 0; i < pieces; ++i)
+  const auto add = [&](int64_t i, int64_t r, int64_t k) {
+    const int64_t width = g.panel_width(k);
+    const int vecs = int(width / kBf16Lanes);
+    list.scale(width);
+    tiles.runs(list.a, list.b, list.count);
+    tiles.lanes(dv + k * g.q, vecs, width);
+    add_taps(g, block, tiles, xt, r, buffer + k * (g.size() / g.padded), !first || i > 0, vecs);
+  };
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t begin = entries * i / pieces, end = entries * (i + 1) / pieces;
+    if constexpr (Bf16Unit::kTiles) {  // all taps read the same pixels: their strips fill the unit together
+      list.select(g, block, begin, end, 0);
+      for (int64_t k = 0; k < g.padded; k += kPanel) {
+        for (int64_t r = 0; r < g.h.taps; ++r) add(i, r, k);
+        tiles.flush();
+      }
+      continue;
+    }
     for (int64_t r = 0; r < g.h.taps; ++r) {
-      list.select(g, block, entries * i / pieces, entries * (i + 1) / pieces, r);
+      list.select(g, block, begin, end, r);
       if (list.count == 0 && !(first && i == 0)) continue;
       for (int64_t k = 0; k < g.padded; k += kPanel) {
-        const int64_t width = g.panel_width(k);
-        const int vecs = int(width / kBf16Lanes);
-        list.scale(width);
-        tiles.runs(list.a, list.b, list.count);
-        tiles.lanes(dv + k * g.q, vecs, width);
-        add_taps(g, block, tiles, xt, r, buffer + k * (g.size() / g.padded), !first || i > 0, vecs);
+        add(i, r, k);
         tiles.flush();
       }
     }
+  }
 }
 
 // Task: one part of the blocks for one share of the source channels.
