@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+from conftest import runs
 from op_cases import round_to
 from op_runner import array_of, tensor_of
 from skipway import _core
@@ -157,3 +158,18 @@ def test_epilogue(bf16_level: str, algorithm: Any, moments: bool) -> None:
             limit = limit + 2.0**-8 * np.abs(z) * scale[across]
             assert np.all(np.abs(array_of(mean) - z.mean((0, 2, 3))) <= 2.0**-8 * np.abs(z).mean((0, 2, 3)))
         assert np.all(np.abs(array_of(y) - expected) <= limit)
+
+
+def test_packed_weights_are_kept_until_they_change(bf16_level: str, algorithm: Any) -> None:
+    algorithm("direct")
+    rng = np.random.default_rng(8)
+    x, w = (tensor_of(bf16(rng, *s), "bfloat16") for s in ((1, 48, 9, 7), (20, 48, 3, 3)))
+    recorded = array_of(F.conv2d(x, w.clone().requires_grad_(), None, 1, 1))
+    with sw.no_grad():
+        for _ in range(2):  # packed, and read again
+            np.testing.assert_array_equal(array_of(F.conv2d(x, w, None, 1, 1)), recorded)
+        w.mul_(2.0)
+        np.testing.assert_array_equal(array_of(F.conv2d(x, w, None, 1, 1)), 2 * recorded)
+        _core.set_isa("avx512" if runs("avx512") else "baseline")  # another level has another order
+        close = np.abs(array_of(F.conv2d(x, w, None, 1, 1)) - 2 * recorded)
+        assert close.max() <= 2.0**-7 * np.abs(2 * recorded).max()
