@@ -44,7 +44,7 @@ void bind_transpose(py::module_& m, const char* name, F f) {
 // What skipway.plan prints: the algorithm of each pass, and the work that the shape asks for. Sizes have three entries.
 py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups, const Shape& in,
               const Shape& out, const Shape& kernel, const Shape& stride, const Shape& padding, const Shape& dilation,
-              DType dtype, bool packed) {
+              DType dtype) {
   ConvShape s{};
   s.batch = batch, s.in_channels = in_channels, s.out_channels = out_channels, s.groups = groups;
   for (int d = 0; d < 3; ++d) {
@@ -55,7 +55,7 @@ py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t 
   const auto algorithm = [&](ConvPass pass) {
     const bool bf16 =
         dtype == DType::BFloat16 && (pass == ConvPass::WeightGrad ? runs_bf16_weight_grad(s) : runs_bf16(s));
-    const ConvAlgorithm algorithm = conv_algorithm(s, dtype, pass, lanes, packed && pass == ConvPass::Forward);
+    const ConvAlgorithm algorithm = conv_algorithm(s, dtype, pass, lanes);
     return bf16 && algorithm == ConvAlgorithm::Direct ? "bfloat16" : name_of(algorithm);
   };
   const ConvWork work = conv_work(s, dtype);
@@ -110,7 +110,7 @@ void bind_choice(py::module_& m) {
       "_set_conv_algorithm", [](const std::string& name) { prefer_conv_algorithm(parse_conv_algorithm(name.c_str())); },
       "name"_a);
   m.def("_conv_plan", &plan, "batch"_a, "in_channels"_a, "out_channels"_a, "groups"_a, "input"_a, "output"_a,
-        "kernel"_a, "stride"_a, "padding"_a, "dilation"_a, "dtype"_a, "packed"_a = false);
+        "kernel"_a, "stride"_a, "padding"_a, "dilation"_a, "dtype"_a);
 }
 
 }  // namespace

@@ -34,7 +34,9 @@ bool winograd_can(const ConvShape& s, DType dtype) {
 }
 
 // In multiply-adds at full speed: an element of a transformed tile or filter costs about so many.
-constexpr double kTileElement = 14, kFilterElement = 60, kPackedElement = 20, kEfficiency = 0.9;
+// Up to kKeptFilters channel pairs, transformed filters are kept in inference; the choice is the same in training,
+// where it is too hopeful for a batch of one or two, so that a model computes the same bits in both.
+constexpr double kTileElement = 14, kFilterElement = 60, kKeptElement = 20, kKeptFilters = 256 * 256, kEfficiency = 0.9;
 
 // How many times faster than float32 direct convolutions compute, less what transforms gain from shorter images. The
 // products of Winograd's are always float32's.
@@ -43,12 +45,12 @@ double direct_speed(DType dtype) {
   return current_level() == Level::Avx512Bf16 ? 1.6 : 16;
 }
 
-bool winograd_wins(const ConvShape& s, DType dtype, bool packed) {
+bool winograd_wins(const ConvShape& s, DType dtype) {
   const double channels = double(s.in_channels) * double(s.out_channels);
   const double direct = double(s.batch) * double(s.out[1]) * double(s.out[2]) * 9 * channels;
   const double tiles = double(s.batch) * double((s.out[1] + 3) / 4) * double((s.out[2] + 3) / 4);
   const double winograd = 36 * (tiles * channels + tiles * double(s.in_channels + s.out_channels) * kTileElement +
-                                channels * (packed ? kPackedElement : kFilterElement));
+                                channels * (channels > kKeptFilters ? kFilterElement : kKeptElement));
   return winograd * direct_speed(dtype) < kEfficiency * direct;
 }
 
@@ -66,14 +68,14 @@ ConvAlgorithm preferred_conv_algorithm() { return preferred(); }
 
 void prefer_conv_algorithm(ConvAlgorithm algorithm) { preferred() = algorithm; }
 
-ConvAlgorithm conv_algorithm(const ConvShape& s, DType dtype, ConvPass, int64_t lanes, bool packed) {
+ConvAlgorithm conv_algorithm(const ConvShape& s, DType dtype, ConvPass, int64_t lanes) {
   const int64_t group = s.in_channels / s.groups;
   if (s.groups > 1 && group == s.out_channels / s.groups && group <= 8 && group < lanes && lanes % group == 0)
     return ConvAlgorithm::Lanes;
   if (!winograd_can(s, dtype)) return ConvAlgorithm::Direct;
   const ConvAlgorithm wanted = preferred();
   if (wanted != ConvAlgorithm::Auto) return wanted;
-  return winograd_wins(s, dtype, packed) ? ConvAlgorithm::Winograd : ConvAlgorithm::Direct;
+  return winograd_wins(s, dtype) ? ConvAlgorithm::Winograd : ConvAlgorithm::Direct;
 }
 
 ConvWork conv_work(const ConvShape& s, DType dtype) {

@@ -10,9 +10,8 @@ namespace skipway {
 enum class ConvAlgorithm : uint8_t { Auto, Direct, Lanes, Winograd };
 enum class ConvPass : uint8_t { Forward, DataGrad, WeightGrad };
 
-// The algorithm for a shape. `lanes`: of the instruction set's vectors of this dtype. `packed`: the weights are kept in
-// the order in which the algorithm reads them.
-ConvAlgorithm conv_algorithm(const ConvShape& shape, DType dtype, ConvPass pass, int64_t lanes, bool packed = false);
+// The algorithm for a shape. `lanes`: of the instruction set's vectors of this dtype.
+ConvAlgorithm conv_algorithm(const ConvShape& shape, DType dtype, ConvPass pass, int64_t lanes);
 
 // Auto, Direct or Winograd (where it is defined: 3x3, stride 1, no groups, float32, channels in sixteens). Read from
 // SKIPWAY_CONV at first use. Other values throw ValueError.

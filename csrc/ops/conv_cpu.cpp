@@ -272,8 +272,7 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
 
 void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
-    const ConvAlgorithm algorithm =
-        conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n, a.packed.data != nullptr);
+    const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
     ConvForwardArgs plain = a;
     if (a.prologue) plain.x = prologue_pass(a);
@@ -295,7 +294,7 @@ void conv_packed_bytes(const ConvPackedBytesArgs& a) {
   *a.bytes = 0;
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvShape& s = a.shape;
-    const ConvAlgorithm algorithm = conv_algorithm(s, a.dtype, ConvPass::Forward, Lanes<S>::n, true);
+    const ConvAlgorithm algorithm = conv_algorithm(s, a.dtype, ConvPass::Forward, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) *a.bytes = winograd_packed_bytes(s);
     if (algorithm != ConvAlgorithm::Direct || conv_packed_bytes_bf16(a) || sizeof(S) == 2) return;
     const int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2], per_group = s.out_channels / s.groups;

@@ -159,8 +159,7 @@ def _row(name: str, module: Any, x: Any, y: Any, pass_: str, seconds: float) -> 
         flops = 2.0 * y.numel() * module.in_features
         moved = float((x.numel() + y.numel() + module.weight.numel()) * y.dtype.itemsize)
         return PlanRow(name, "Linear", tuple(y.shape), pass_, "product", flops, moved, seconds * 1e3)
-    # The forward pass was timed without a tape: weights are kept in the order in which kernels read them.
-    plan = _conv_plan(module, x, y, packed=not isinstance(module, _TRANSPOSED))
+    plan = _conv_plan(module, x, y)
     return PlanRow(
         name, _kind(module), tuple(y.shape), pass_, _algorithm(module, plan, pass_), plan["flops"], plan["bytes"],
         seconds * 1e3,
@@ -183,7 +182,7 @@ def _algorithm(module: Any, plan: dict[str, Any], pass_: str) -> str:
     return str(plan[key])
 
 
-def _conv_plan(module: Any, x: Any, y: Any, packed: bool) -> dict[str, Any]:
+def _conv_plan(module: Any, x: Any, y: Any) -> dict[str, Any]:
     inner, outer = (y, x) if isinstance(module, _TRANSPOSED) else (x, y)
     nd = len(module.kernel_size)
     batch = inner.shape[0] if inner.dim() == nd + 2 else 1
@@ -196,7 +195,7 @@ def _conv_plan(module: Any, x: Any, y: Any, packed: bool) -> dict[str, Any]:
     padding = _padding(module, kernel, dilation, nd)
     return _core._conv_plan(
         batch, inner.shape[-nd - 1], outer.shape[-nd - 1], module.groups, image, result, kernel, stride, padding,
-        dilation, x.dtype, packed,
+        dilation, x.dtype,
     )  # fmt: skip
 
 
