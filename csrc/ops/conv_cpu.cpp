@@ -222,9 +222,22 @@ int panel_vecs(int64_t channels, int64_t strip) {
   return MicroTile<T>::kWide && vecs % 4 == 0 && strip <= MicroTile<T>::rows(4) ? 4 : 2;
 }
 
+// The epilogue's map, on the channels [c0, c1) of what a block has just computed.
+template <class T, class S>
+void finish_block(const Correlation<T, S>& c, const ConvEpilogue& epilogue, const BlockRange& r, int64_t c0,
+                  int64_t c1) {
+  const Plan& p = c.plan;
+  for (int64_t n = r.image0; n < r.image0 + r.images; ++n)
+    for (int64_t i = r.begin[0]; i < r.end[0]; ++i)
+      for (int64_t j = r.begin[1]; j < r.end[1]; ++j) {
+        const int64_t row = ((n * p.to_size[0] + i) * p.to_size[1] + j) * p.to_size[2] + r.begin[2];
+        epilogue_rows(epilogue, c.to, p.to_channels, row, r.end[2] - r.begin[2], c0, c1);
+      }
+}
+
 template <class T, class S>
 void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
-               bool add, const ConvPacked& kept) {
+               bool add, const ConvPacked& kept, const ConvEpilogue& epilogue) {
   const ConvShape s = flattened(shape);
   Correlation<T, S> c{};
   c.plan = make_plan(s, direction);
@@ -265,6 +278,12 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
     for (int64_t i = all * share / shares; i < all * (share + 1) / shares; ++i)
       for (int64_t pass = 0; pass < p.passes; ++pass)
         correlate_panel(c, c.passes[pass], range, frames, i / panels, i % panels * width);
+    const int64_t first = all * share / shares, last = all * (share + 1) / shares - 1;
+    if constexpr (sizeof(T) == 4) {
+      if (epilogue.maps())
+        finish_block(c, epilogue, range, first / panels * p.to_group + first % panels * width,
+                     last / panels * p.to_group + smaller((last % panels + 1) * width, p.to_group));
+    }
   });
 }
 
@@ -284,7 +303,10 @@ void conv_forward(const ConvForwardArgs& a) {
     } else if (algorithm == ConvAlgorithm::Lanes) {
       lanes_correlate<S>(Direction::Forward, a.shape, x, weight, bias, y, false);
     } else {
-      correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.packed);
+      const bool mapped = !a.epilogue.mean && sizeof(S) <= 4;  // by block, while it is in the cache
+      correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.packed,
+                                    mapped ? a.epilogue : ConvEpilogue{});
+      if (mapped) return;
     }
     if (a.epilogue && !(done && !a.epilogue.mean)) epilogue_pass(a);
   });
@@ -315,7 +337,7 @@ void conv_data_grad(const ConvDataGradArgs& a) {
     if (algorithm == ConvAlgorithm::Lanes) {
       lanes_correlate<S>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add);
     } else {
-      correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add, {});
+      correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add, {}, {});
     }
   });
 }

@@ -13,14 +13,14 @@ constexpr int64_t kPartRows = 1024;
 
 int64_t positions(const int64_t* size) { return size[0] * size[1] * size[2]; }
 
-// to = act(from * scale[c] + shift[c] + residual) for rows of `channels`; scale and residual may be null.
+// to = act(from * scale[c] + shift[c] + residual) for the channels [c0, c1) of rows; scale and residual may be null.
 template <class S, FusedAct A>
-void map_rows(int64_t rows, int64_t channels, const S* from, const float* scale, const float* shift, const S* residual,
-              S* to) {
+void map_rows(int64_t rows, int64_t channels, int64_t c0, int64_t c1, const S* from, const float* scale,
+              const float* shift, const S* residual, S* to) {
   constexpr int n = Lanes<S>::n;
   for (int64_t row = 0; row < rows; ++row)
-    for (int64_t c = 0; c < channels; c += n) {
-      const int64_t at = row * channels + c, lanes = smaller(n, channels - c);
+    for (int64_t c = c0; c < c1; c += n) {
+      const int64_t at = row * channels + c, lanes = smaller(n, c1 - c);
       vfloat z = take(from + at, lanes);
       if (scale) z = z * take(scale + c, lanes) + take(shift + c, lanes);
       if (residual) z += take(residual + at, lanes);
@@ -49,22 +49,33 @@ void part_moments(int64_t rows, int64_t channels, const S* z, double* result) {
   part.end(rows, 0, channels, result);
 }
 
+}  // namespace
+
+template <class S>
+void epilogue_rows(const ConvEpilogue& e, S* y, int64_t channels, int64_t row, int64_t rows, int64_t c0, int64_t c1) {
+  const int64_t at = row * channels;
+  const S* residual = static_cast<const S*>(e.residual);
+  dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) {
+    map_rows<S, A>(rows, channels, c0, c1, y + at, e.scale, e.shift, residual ? residual + at : nullptr, y + at);
+  });
+}
+template void epilogue_rows<float>(const ConvEpilogue&, float*, int64_t, int64_t, int64_t, int64_t, int64_t);
+template void epilogue_rows<bfloat16>(const ConvEpilogue&, bfloat16*, int64_t, int64_t, int64_t, int64_t, int64_t);
+
+namespace {
+
 template <class S>
 void finish(const ConvForwardArgs& a) {
   const ConvEpilogue& e = a.epilogue;
   const int64_t channels = a.shape.out_channels, rows = a.shape.batch * positions(a.shape.out);
   const int64_t length = clamped((64 << 10) / channels, 1, kPartRows), parts = ceil_div(rows, length);
   S* y = static_cast<S*>(a.y);
-  const S* residual = static_cast<const S*>(e.residual);
   double* moments =
       e.mean ? static_cast<double*>(thread_scratch(kParts, size_t(2 * parts * channels) * sizeof(double))) : nullptr;
   parallel_tasks(parts, [&](int64_t part) {
     const int64_t begin = part * length, count = smaller(length, rows - begin), at = begin * channels;
     if (moments) part_moments(count, channels, y + at, moments + 2 * part * channels);
-    if (!e.maps()) return;
-    dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) {
-      map_rows<S, A>(count, channels, y + at, e.scale, e.shift, residual ? residual + at : nullptr, y + at);
-    });
+    if (e.maps()) epilogue_rows(e, y, channels, begin, count, 0, channels);
   });
   if (!moments) return;
   for (int64_t c = 0; c < channels; ++c) e.mean[c] = e.deviations[c] = 0;
@@ -84,7 +95,8 @@ const S* prepare(const ConvForwardArgs& a) {
   parallel_for(rows, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
     const int64_t at = begin * channels;
     dispatch_act(p.act, [&]<FusedAct A>(ActTag<A>) {
-      map_rows<S, A>(end - begin, channels, static_cast<const S*>(a.x) + at, p.scale, p.shift, nullptr, copy + at);
+      map_rows<S, A>(end - begin, channels, 0, channels, static_cast<const S*>(a.x) + at, p.scale, p.shift, nullptr,
+                     copy + at);
     });
   });
   return copy;
