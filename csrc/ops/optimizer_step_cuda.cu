@@ -291,7 +291,7 @@ __global__ void __launch_bounds__(kThreads) total_norm(GradNormTotalArgs a) {
 }
 
 // Gradients are divided by the scale; is one not finite? One read and one write of all gradients.
-__global__ void __launch_bounds__(kThreads) unscale(DeviceList list, const float* scale, float* found_inf) {
+__global__ void __launch_bounds__(kThreads, 4) unscale(DeviceList list, const float* scale, float* found_inf) {
   const float inverse = float(1 / double(*scale));
   int infinite = 0;
   for (int64_t chunk = blockIdx.x; chunk < list.chunks; chunk += gridDim.x) {
