@@ -32,6 +32,7 @@ def sets(*_: Any) -> tuple[Images, Images]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "load_images", sets)
     monkeypatch.setattr(train.models, "get", tiny)
+    monkeypatch.setattr(train._runs, "draw_curves", lambda *_: None)
 
 
 def options(out: Path, **changes: Any) -> dict[str, Any]:
