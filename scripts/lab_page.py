@@ -43,7 +43,7 @@ def section(name: str, line: str) -> str:
     run = lab.get(name)
     about = inspect.getdoc(run).split("\n\nArgs:")[0]
     settings = result["settings"]
-    data = f" --data {settings['data']}" if settings["data"] not in (None, run.accepts[0]) else ""
+    data = f" --data {settings['data']}" if settings["data"] not in (None, *run.accepts[:1]) else ""
     command = f"skipway lab {name}{data}"
     seed = "" if settings["seed"] == 0 else f" --seed {settings['seed']}"
     seen = result["finding"][0].upper() + result["finding"][1:]
