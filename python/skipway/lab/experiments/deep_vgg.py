@@ -36,7 +36,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     (figures 2 and 3). Here the budget is some hundred steps, so that the depth at which 1/n no longer learns is
     smaller; the depths say where.
     """
-    depths, steps, lr = bench.pick(([8, 14, 22, 30], 400, 0.01), ([4, 10], 150, 0.01))
+    depths, steps, lr = bench.pick(([8, 14, 22, 30], 400, 0.01), ([4, 10], 200, 0.005))
     images = bench.images()
     runs: dict[str, Any] = {}
     cases = [(d, name) for d in depths for name in FILLS]

@@ -23,7 +23,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     shortcuts the deeper network loses nothing (He et al. 2016, section 1, figures 1 and 6).
     """
     depths = [20, 56]
-    seeds, count, steps = bench.pick((3, 5000, 240), (1, None, 60))
+    seeds, count, steps, lr = bench.pick((3, 5000, 240, 0.1), (1, None, 60, 0.03))
     images = bench.images(count, bench.pick(2000, None), shrink=1 if bench.data == "digits" else 2)
     runs: dict[str, Any] = {}
     cases = [(kind, depth, seed) for kind in KINDS for depth in depths for seed in range(seeds)]
@@ -33,7 +33,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
             depth, num_classes=len(images.classes), in_channels=images.channels, width=8, shortcut=KINDS[kind]
         ).to(bench.device)
         rng = np.random.default_rng((bench.seed, seed))
-        losses = train(model, images.x, images.y, sgd(model, 0.1, weight_decay=1e-4), steps, 64, rng)
+        losses = train(model, images.x, images.y, sgd(model, lr, weight_decay=1e-4), steps, 64, rng)
         part = slice(0, 2000)
         run = runs.setdefault(f"{kind}-{depth}", {"losses": [], "train_error": [], "test_error": [], "final": []})
         run["losses"].append(smooth(losses, 20)[:: max(1, steps // 120)])

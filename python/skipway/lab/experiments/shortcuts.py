@@ -31,7 +31,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     Whatever multiplies the shortcut makes the signal and the gradient decay exponentially with the number of blocks
     (He et al. 2016b, equation 8).
     """
-    depth, steps = bench.pick((38, 200), (26, 40))
+    depth, steps, lr = bench.pick((38, 200, 0.1), (26, 40, 0.05))
     images = bench.images()
     cases = [("shortcut", s, {"shortcut": s, "block": "original"}) for s in SHORTCUTS]
     cases += [("block", b, {"shortcut": "identity", "block": b}) for b in BLOCKS if b != "original"]
@@ -41,7 +41,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
         model = models.cifar_resnet(
             depth, num_classes=len(images.classes), in_channels=images.channels, width=8, **options
         ).to(bench.device)
-        optimizer = sgd(model, 0.1, weight_decay=1e-4)
+        optimizer = sgd(model, lr, weight_decay=1e-4)
         curve = smooth(train(model, images.x, images.y, optimizer, steps, 64, np.random.default_rng(bench.seed)), 15)
         test = 1 - evaluate(model, images.test_x, images.test_y)[1]
         runs[group][name] = {"losses": curve, "final": float(curve[-1]), "test_error": test}
