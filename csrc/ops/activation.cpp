@@ -30,6 +30,13 @@ void run_grad(Activation f, const ActivationParams& params, const Tensor& layout
 
 void backward(Activation f, const ActivationParams& params, tape::Backward& b) {
   const Tensor saved = b.saved(0);
+  const Tensor own = b.own_grad();  // nobody else holds it: overwritten, and given on
+  if (own.defined() && b.needs(0) && saved.is_dense() && own.strides() == saved.strides() &&
+      own.dtype() == saved.dtype() && b.sum_dtype(0) == own.dtype()) {
+    run_grad(f, params, saved, own.data(), GradMode::Write, own, saved);
+    b.give(0, own);
+    return;
+  }
   if (saved.is_dense()) {
     const Grad dx = b.target(0, saved);
     if (dx.mode != GradMode::Skip) run_grad(f, params, saved, dx.data, dx.mode, b.grad(), saved);
