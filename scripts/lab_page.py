@@ -48,7 +48,7 @@ def section(name: str, line: str) -> str:
     seed = "" if settings["seed"] == 0 else f" --seed {settings['seed']}"
     seen = result["finding"][0].upper() + result["finding"][1:]
     verdict = "" if result["holds"] else " **Not what theory says, at this budget.**"
-    cost = f"{result['processor_seconds']:.0f} s of processor time"
+    cost = f"{max(1, result['processor_seconds']):.0f} s of processor time"
     return f"## {name}\n\n{about}\n\n> {seen}.{verdict}\n\n![{name}]({name}.png)\n\n`{command}{seed}`: {cost}.\n"
 
 

@@ -47,7 +47,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     ResNets and plain networks of 20 and 56 layers, and over the plane of the two principal components of the training's
     way (Li et al. 2018).
 
-    Without shortcuts the landscape of a deep network turns from nearly convex to chaotic (section 5.1). Points are
+    Without shortcuts the landscape of a deep network turns from nearly convex to chaotic (section 6). Points are
     shared out among processes; with `out`, an interrupted run goes on where it was.
     """
     depths, steps, size, line, small = bench.pick(([20, 56], 300, 21, 41, 13), ([20], 60, 9, 11, 5))

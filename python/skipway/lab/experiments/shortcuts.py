@@ -52,9 +52,9 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     blocks = {name: run["final"] for name, run in runs["block"].items()}
     sentence = (
         f"after {steps} steps of a ResNet-{depth} the shortcuts rank by training loss: "
-        + ", ".join(f"{n} {final[n]:.2f}" for n in order)
+        + ", ".join(f"{n} {f'{final[n]:.2f}' if final[n] < 100 else 'over 100'}" for n in order)
         + " (published errors of ResNet-110: "
-        + ", ".join(f"{n} {'over 20' if e is None else f'{e:.1f}'} %" for n, e in SHORTCUTS.items())
+        + ", ".join(f"{n} {'over 20' if e is None else e} %" for n, e in SHORTCUTS.items())
         + "); the orders of activations: "
         + ", ".join(f"{n} {blocks[n]:.2f}" for n in sorted(blocks, key=lambda n: blocks[n]))
     )
