@@ -36,7 +36,7 @@ bool winograd_can(const ConvShape& s, DType dtype) {
 // In multiply-adds at full speed: an element of a transformed tile or filter costs about so many.
 // Up to kKeptFilters channel pairs, transformed filters are kept in inference; the choice is the same in training,
 // where it is too hopeful for a batch of one or two, so that a model computes the same bits in both.
-constexpr double kTileElement = 14, kFilterElement = 60, kKeptElement = 20, kKeptFilters = 256 * 256, kEfficiency = 0.9;
+constexpr double kTileElement = 14, kFilterElement = 30, kKeptElement = 20, kKeptFilters = 256 * 256, kEfficiency = 0.9;
 
 // How many times faster than float32 direct convolutions compute, less what transforms gain from shorter images. The
 // products of Winograd's are always float32's.

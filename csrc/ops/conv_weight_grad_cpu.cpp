@@ -13,7 +13,7 @@
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kTables, kPartials, kPixels, kFrames, kGradient, kRow };
+enum Slot { kTables, kPartials, kPixels, kFrames, kGradient, kRow, kUnfolded };
 // What a block's frames may take: more where the sums, read and written once per block, are themselves large.
 constexpr int64_t kBlockCache = 512 << 10, kLargeSums = 1 << 20, kLargeBlockCache = 2 << 20;
 
@@ -27,6 +27,8 @@ struct WeightGrad {
   int64_t groups, in_group, out_group;
   int64_t run_padded, row;  // elements of a run, and of all runs of one result channel, in the buffers
   int64_t parts, shares;    // of the blocks; of the result channels
+  int64_t copies, copied;   // runs of how many elements, where it unfolds
+  bool unfolds;             // what all runs read is copied side by side: for few channels, whose runs are short
   T* partials;
 };
 
@@ -83,13 +85,14 @@ const T* block_gradient(const WeightGrad<T, S>& g, const BlockRange& r) {
   }
 }
 
-// Adds what a block gives one run to the rows [k0, k1) of a buffer, all of one group.
+// Adds what a block gives one run to the rows [k0, k1) of a buffer, all of one group. x: what the run reads at the
+// first pixel.
 template <class T, class S>
-void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T* frames, int64_t k0, int64_t k1,
-               int64_t run, T* buffer, bool first) {
+void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T* x, int64_t k0, int64_t k1, int64_t run,
+               T* buffer, bool first) {
   using Tile = MicroTile<T>;
   constexpr int n = Lanes<T>::n;
-  const int64_t vecs = g.run_padded / n, group = k0 / g.out_group;
+  const int64_t vecs = g.run_padded / n;
   MicroArgs<T> m{};
   m.a_row = 1;
   m.a_step = p.dy_step;
@@ -103,13 +106,43 @@ void add_block(const WeightGrad<T, S>& g, const Pixels& p, const T* dy, const T*
   for (int64_t j = 0; j < columns; ++j) {  // the columns of the frames stay in the cache
     const int64_t vec = vecs * j / columns;
     const int width = int(vecs * (j + 1) / columns - vec);
-    m.b = frames + group * g.in_group + g.pass.offsets[run] + vec * n;
+    m.b = x + vec * n;
     for (int64_t k = k0; k < k1; k += Tile::kMaxColumnRows) {
       m.a = dy + k;
       m.c = buffer + k * g.row + run * g.run_padded + vec * n;
       m.start = first ? nullptr : m.c;
       micro_by_columns<T>(int(smaller(Tile::kMaxColumnRows, k1 - k)), width)(m);
     }
+  }
+}
+
+// Adds what a block gives all runs, which are copied side by side for some pixels at a time.
+template <class T, class S>
+void add_unfolded(const WeightGrad<T, S>& g, const BlockRange& r, const T* dy, const T* frames, int64_t k_begin,
+                  int64_t k_end, T* buffer, bool first) {
+  constexpr int n = Lanes<T>::n;
+  constexpr int64_t kBytes = 64 << 10;
+  const int64_t most = larger(kBytes / (g.row * int64_t(sizeof(T))), 16);
+  T* unfolded = static_cast<T*>(thread_scratch(kUnfolded, size_t(most * g.row + n) * sizeof(T)));
+  int64_t count[3], step[3], total = r.images, at[4] = {};
+  for (int d = 0; d < 3; ++d) {
+    count[d] = r.end[d] - r.begin[d];
+    step[d] = g.plan.from_step(d) * g.frame.stride[d];
+    total *= count[d];
+  }
+  int64_t zero = 0;
+  for (int64_t pixel = 0; pixel < total; pixel += most) {
+    const int64_t pixels = smaller(most, total - pixel);
+    T* to = unfolded;
+    for (int64_t i = 0; i < pixels; ++i, to += g.row) {
+      const T* x = frames + at[0] * g.frame.image + at[1] * step[0] + at[2] * step[1] + at[3] * step[2];
+      // Whole vectors: what is too much is overwritten by the next run, or reaches sums that nobody reads.
+      for (int64_t run = 0; run < g.copies; ++run)
+        for (int64_t e = 0; e < g.copied; e += n) vstore(to + run * g.copied + e, vload(x + g.pass.offsets[run] + e));
+      for (int d = 3; d >= 0 && ++at[d] == (d ? count[d - 1] : r.images); --d) at[d] = 0;
+    }
+    const Pixels list{1, pixels, g.plan.to_channels, g.row, &zero, &zero};
+    add_block(g, list, dy + pixel * g.plan.to_channels, unfolded, k_begin, k_end, 0, buffer, first && pixel == 0);
   }
 }
 
@@ -126,11 +159,16 @@ void run_task(const WeightGrad<T, S>& g, int64_t task) {
     const BlockRange range = block_range(g.plan, g.blocks, b);
     const T* frames = block_frames<T>(g.plan, g.frame, g.blocks, range, g.x, kFrames);
     const T* dy = block_gradient(g, range);
+    if (g.unfolds) {
+      add_unfolded(g, range, dy, frames, k_begin, k_end, buffer, b == begin);
+      continue;
+    }
     for (int64_t run = 0; run < g.pass.runs; ++run) {
       const Pixels pixels = list_pixels(g, range, run);
       for (int64_t k = k_begin; k < k_end;) {
         const int64_t stop = smaller(k_end, (k / g.out_group + 1) * g.out_group);
-        add_block(g, pixels, dy, frames, k, stop, run, buffer, b == begin);
+        const T* x = frames + k / g.out_group * g.in_group + g.pass.offsets[run];
+        add_block(g, pixels, dy, x, k, stop, run, buffer, b == begin);
         k = stop;
       }
     }
@@ -186,6 +224,12 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   g.frame = make_frame(p, g.blocks, frame_channels(p, sizeof(T)), must_copy);
   make_passes(p, g.frame, g.in_group, !is_narrow(p, g.blocks.images), &g.pass,
               static_cast<int64_t*>(thread_scratch(kTables, 2 * size_t(p.taps) * sizeof(int64_t))));
+  // Where runs leave so much of their vectors empty that multiplications take longer than the copies, in cycles a
+  // pixel.
+  g.copies = g.pass.runs, g.copied = g.pass.run;
+  const int64_t apart = g.copies * ceil_div(g.copied, n), together = ceil_div(g.copies * g.copied, n);
+  g.unfolds = s.groups == 1 && !g.frame.in_place && (apart - together) * s.out_channels > 4 * apart + 16;
+  if (g.unfolds) g.pass.run *= g.pass.runs, g.pass.runs = 1;
   g.run_padded = round_up(g.pass.run, n);
   g.row = g.pass.runs * g.run_padded;
   share_out(g, s.batch * macs);
