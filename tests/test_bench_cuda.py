@@ -44,6 +44,26 @@ def test_bytes_grow_with_the_input(case: Any) -> None:
             assert 16 * 2**20 <= problem.backward_bytes - table <= 6.2 * 16 * 2**20
 
 
+def test_the_table_of_training_steps() -> None:
+    import bench_train_cuda as bench
+
+    times = {"skipway eager": 3e-3, "skipway graph": 1e-3, "PyTorch eager": 5e-3, "PyTorch graph": 2e-3}
+    row = {
+        "model": "resnet20", "batch": 128, "errors": {"PyTorch compiled": "RuntimeError: no compiler"},
+        "times": {name: {"min": t, "median": 2 * t} for name, t in times.items()},
+    }  # fmt: skip
+    assert bench.table_row(row).strip("| ").split(" | ") == [
+        "resnet20", "128", "3.000 / 6.000", "1.000 / 2.000", "5.000 / 10.000", "2.000 / 4.000",
+        "RuntimeError: no compiler", "not run", "128000", "5.00", "2.00", bench.GOALS["resnet20", 128],
+    ]  # fmt: skip
+    slower = {**row, "losses": {"skipway eager": [2.0, 1.0], "PyTorch eager": [2.0, 1.1]}}
+    bench.Bench.compare(slower)
+    assert "PyTorch eager [2.0, 1.1]" in slower["differs"] and "differs" not in row
+    header = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert f"| {' | '.join(bench.COLUMNS)} |" in header
+    assert all(f"\n| {model} | {batch} |" in header for model, batch, _ in bench.CONFIGURATIONS)
+
+
 def test_resnet50_has_its_parameters() -> None:
     import skipway as sw
 

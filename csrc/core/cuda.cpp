@@ -212,8 +212,17 @@ void set_current_stream(int device, void* handle) {
   t_streams[device] = handle;
 }
 
+// What happens on another device than the captured one would not be a part of the graph.
+static void check_captured_device(int device) {
+  const Graph* const graph = capturing();
+  SW_CHECK(!graph || graph->device() == device, "cuda graph: work on cuda:", device,
+           " in the capture of a graph on cuda:", graph ? graph->device() : -1,
+           "; capture within `with sw.cuda.device(", device, "):`");
+}
+
 void (*find_kernel(const char* name, Device device))() {
   Backend& library = backend();
+  check_captured_device(device.index);
   void* const stream = t_streams[device.index];
   History& h = history();
   std::lock_guard<std::mutex> lock(h.mutex);
@@ -263,6 +272,7 @@ void copy_memory(void* to, Device to_device, const void* from, Device from_devic
   if (cuda::capturing()) check_copy_in_capture(to, to_device, from, from_device, bytes, non_blocking);
   if (across) cuda::synchronize(to_device.index);  // what used the destination's memory before
   const int device = from_device.is_cpu() ? to_device.index : from_device.index;
+  cuda::check_captured_device(device);
   const cuda::Stream stream = cuda::current_stream(device);
   cuda::blaming_kernels(device, [&] { cuda::backend().copy(to, from, bytes, stream.handle); });
   if (cuda::Graph* const graph = cuda::capturing()) {
@@ -280,6 +290,7 @@ void fill_memory(void* to, Device device, int byte, size_t bytes) {
     std::memset(to, byte, bytes);
     return;
   }
+  cuda::check_captured_device(device.index);
   const cuda::Stream stream = cuda::current_stream(device.index);
   cuda::blaming_kernels(device.index, [&] { cuda::backend().fill(to, byte, bytes, stream.handle); });
 }

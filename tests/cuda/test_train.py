@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "test accuracy" in capsys.readouterr().out
     assert cli.main(["train", "--dtype", "float16", "--out", str(tmp_path / "no")]) == 2
     assert "--dtype: float16 is for CUDA devices, got --device cpu" in capsys.readouterr().err
+
+
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "benchmarks/bench_train_cuda.py", "--tiny", "--peer", "none"]
+    command += ["--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert row["errors"] == {} and row["losses"]["skipway eager"] == row["losses"]["skipway graph"]
+    assert row["times"]["skipway graph"]["min"] > 0
+    assert "| resnet8 | 2 | " in (tmp_path / "a.md").read_text()
