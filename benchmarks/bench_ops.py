@@ -1,6 +1,8 @@
-"""Single ops, forward and backward, against PyTorch in float32.
+"""Single ops, forward and backward, against PyTorch.
 
 python benchmarks/bench_ops.py --family conv --threads 1 --rounds 20
+python benchmarks/bench_ops.py --family ops --threads 2 --dtype bfloat16
+python benchmarks/bench_ops.py --family optimizer --threads 2
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import skipway as sw
 import skipway.nn.functional as F
+from op_families import op_cases, optimizer_cases
 from timing import arguments, header, interleave, ratios
 
 
@@ -90,12 +93,19 @@ def torch_conv(c: Conv, image: np.ndarray, filters: np.ndarray, padding: int) ->
     }
 
 
-FAMILIES = {"conv": conv_cases}
+def simple_line(name: str, contenders: dict, rounds: int) -> str:
+    times = interleave(contenders, rounds)
+    line = "   ".join(f"{who} {min(t) * 1e3:8.3f} ms" for who, t in times.items())
+    if "torch" in times:
+        least, median = ratios(times["skipway"], times["torch"])
+        line += f"   ratio min {least:.2f} median {median:.2f}"
+    return f"{name} {line}"
 
 
 def main() -> None:
     parser = arguments("Times single ops.")
-    parser.add_argument("--family", choices=sorted(FAMILIES), default="conv")
+    parser.add_argument("--family", choices=["conv", "ops", "optimizer"], default="conv")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of --family ops")
     args = parser.parse_args()
     sw.set_num_threads(args.threads)
     packages = ["skipway", "numpy"]
@@ -105,7 +115,13 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         packages.append("torch")
     print(header(packages, args.threads))
-    for name, flop, contenders in FAMILIES[args.family](args.peer == "torch"):
+    peer = args.peer == "torch"
+    if args.family != "conv":
+        cases = op_cases(peer, args.dtype) if args.family == "ops" else optimizer_cases(peer)
+        for name, contenders in cases:
+            print(simple_line(name, contenders, args.rounds), flush=True)
+        return
+    for name, flop, contenders in conv_cases(peer):
         times = interleave(contenders, args.rounds)
         line = "   ".join(f"{who} {min(t) * 1e3:8.3f} ms {flop / min(t):6.0f} GFLOP/s" for who, t in times.items())
         if "torch" in times:
