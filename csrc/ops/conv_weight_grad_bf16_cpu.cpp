@@ -224,25 +224,37 @@ void run_task(const WeightGrad& g, int64_t task) {
   }
 }
 
-// dweight[k][c][r][s]: the sum of the buffers, in order, brought into the order of the weights.
+// dweight[k][c][r][s]: the sum of the buffers, in order, brought into the order of the weights: 16 k by 16 of the
+// elements (c, r, s) are transposed at a time.
 template <class T>
 void add_partials(const WeightGrad& g, T* dweight) {
-  const int64_t taps = g.h.taps * g.w.taps, vectors = g.padded / kBf16Lanes, row = g.channels * taps;
-  parallel_for(vectors * g.channels, larger(1, (8 << 10) / (taps * larger(g.parts, 1) * kBf16Lanes)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i) {
-                   const int64_t k = i / g.channels * kBf16Lanes, c = i % g.channels;
-                   const int64_t lanes = smaller(kBf16Lanes, g.results - k);
-                   const int64_t panel = k / kPanel * kPanel, width = g.panel_width(panel);
-                   for (int64_t t = 0; t < taps; ++t) {
-                     const float* from = g.partials + panel * row + (t * g.channels + c) * width + k - panel;
-                     vsum16 sum{};
-                     for (int64_t part = 0; part < g.parts; ++part) sum += load16(from + part * g.size());
-                     T* to = dweight + k * row + c * taps + t;
-                     for (int64_t j = 0; j < lanes; ++j) to[j * row] = T(sum[j]);
-                   }
-                 }
-               });
+  const int64_t taps = g.h.taps * g.w.taps, row = g.channels * taps, blocks = ceil_div(row, kBf16Lanes);
+  const int64_t work = kBf16Lanes * kBf16Lanes * larger(g.parts, 1);
+  parallel_for(g.padded / kBf16Lanes * blocks, larger(1, (64 << 10) / work), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t k = i / blocks * kBf16Lanes, first = i % blocks * kBf16Lanes;
+      const int64_t count = smaller(kBf16Lanes, row - first), lanes = smaller(kBf16Lanes, g.results - k);
+      const int64_t panel = k / kPanel * kPanel, width = g.panel_width(panel);
+      const float* sums = g.partials + panel * row + k - panel;
+      vword16 block[kBf16Lanes] = {};
+      for (int64_t u = 0, c = first / taps, t = first % taps; u < count; ++u) {
+        const float* from = sums + (t * g.channels + c) * width;
+        vsum16 sum = load16(from);
+        for (int64_t part = 1; part < g.parts; ++part) sum += load16(from + part * g.size());
+        block[u] = (vword16)sum;
+        if (++t == taps) t = 0, ++c;
+      }
+      transpose_words(block);
+      for (int64_t j = 0; j < lanes; ++j) {
+        T* to = dweight + (k + j) * row + first;
+        if (count == kBf16Lanes) {
+          store16(to, (vsum16)block[j]);
+        } else {
+          store16_n(to, (vsum16)block[j], count);
+        }
+      }
+    }
+  });
 }
 
 // Blocks that fit the cache, and enough of them; depends on the shape alone.
