@@ -1,4 +1,5 @@
 #include "kernels/channels.h"
+#include "kernels/partial.h"
 #include "ops/pool.h"
 
 namespace skipway {
@@ -147,9 +148,46 @@ SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t*
   store_channels(dx, sum, count);
 }
 
+// Windows that lie side by side and cover the input: each input belongs to one of them.
+SW_INLINE bool tiles(const PoolAxis& a) {
+  if (a.out == 0) return false;
+  if (a.adaptive) return a.in % a.out == 0;
+  return a.kernel == a.stride && a.padding == 0 && a.dilation == 1 && a.in == a.out * a.kernel;
+}
+
+// dx = dy / divisor, a row of inputs at a time, where windows tile the input.
+template <class T>
+void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
+  constexpr int L = Lanes<T>::n;
+  using S = typename Lanes<T>::scalar;
+  int64_t window[3];
+  for (int d = 0; d < 3; ++d) window[d] = a.axis[d].in / a.axis[d].out;
+  const S divisor = a.divisor != 0 ? S(a.divisor) : S(window[0] * window[1] * window[2]);
+  const int64_t width = a.axis[2].in * a.c, rows = a.n * a.axis[0].in * a.axis[1].in;
+  parallel_for(rows, 32768 / (width + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t plane = row / a.axis[1].in, y = row % a.axis[1].in;  // plane: of sample and first axis
+      const int64_t n = plane / a.axis[0].in, z = plane % a.axis[0].in;
+      const int64_t from = ((n * a.axis[0].out + z / window[0]) * a.axis[1].out + y / window[1]) * a.axis[2].out * a.c;
+      T* to = dx + row * width;
+      for (int64_t o = 0; o < a.axis[2].out; ++o)
+        for (int64_t k = 0; k < window[2]; ++k, to += a.c)
+          for (int64_t c = 0; c < a.c; c += L) {
+            const int64_t lanes = a.c - c < L ? a.c - c : L;
+            put(to + c, take(dy + from + o * a.c + c, lanes) / divisor, lanes);
+          }
+    }
+  });
+}
+
 template <bool kMax>
 void backward(const PoolGradArgs& args) {
   const PoolArgs& a = args.forward;
+  if (!kMax && tiles(a.axis[0]) && tiles(a.axis[1]) && tiles(a.axis[2])) {
+    return dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+      tiled_average_gradient(a, static_cast<const T*>(args.dy), static_cast<T*>(args.dx));
+    });
+  }
   dispatch_float(a.dtype, [&]<class T>(Type<T>) {
     const int64_t size[3] = {a.axis[0].in, a.axis[1].in, a.axis[2].in};
     const int64_t plane = a.axis[0].out * a.axis[1].out * a.axis[2].out * a.c;
