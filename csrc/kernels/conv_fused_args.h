@@ -1,5 +1,5 @@
 // What a forward convolution may do on its way in and on its way out, so that the normalised activation of a residual
-// network need not be written. Only the CPU kernels do it, in float32 and bfloat16; the coefficients are float32.
+// network need not be written. For float32 and bfloat16, on CUDA devices float16 too; the coefficients are float32.
 #pragma once
 #include "kernels/fused_args.h"
 

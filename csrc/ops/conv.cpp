@@ -196,11 +196,12 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
 }
 
 // A coefficient per channel, float32, or undefined.
-const float* coefficients(const char* op, const char* name, const Tensor& t, Size channels) {
+const float* coefficients(const char* op, const char* name, const Tensor& t, Size channels, Device device) {
   if (!t.defined()) return nullptr;
   SW_CHECK_TYPE(t.dtype() == DType::Float32, op, ": expected ", name, " in float32, got ", name_of(t.dtype()));
   SW_CHECK_SHAPE(t.shape() == Shape{channels} && t.is_contiguous(), op, ": expected ", name, " of shape ",
                  Shape{channels}, ", got ", t.shape());
+  SW_CHECK_AS(DeviceError, t.device() == device, op, ": expected ", name, " on ", device, ", got ", t.device());
   return t.data_as<float>();
 }
 
@@ -282,17 +283,19 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
                        const Shape& padding, const Shape& dilation, Size groups, const ConvFusion& fusion) {
   const char* op = "conv2d_fused";
   check_operands(op, input, weight, bias, 2, groups, false);
-  SW_CHECK_TYPE(input.dtype() == DType::Float32 || input.dtype() == DType::BFloat16, op,
+  const bool on_cpu = input.device().is_cpu(), half = !on_cpu && input.dtype() == DType::Float16;
+  SW_CHECK_TYPE(input.dtype() == DType::Float32 || input.dtype() == DType::BFloat16 || half, op,
                 ": expected float32 or bfloat16, got ", name_of(input.dtype()));
-  SW_CHECK_VALUE(input.device().is_cpu() && input.dim() == 4, op, ": expected a batch of images on the CPU");
+  SW_CHECK_VALUE(input.dim() == 4, op, ": expected a batch of images");
   const Shape pad = per_dim(op, "padding", padding, 2, 0);
   Forward f = prepare_forward(op, 2, input, weight, bias, per_dim(op, "stride", stride, 2, 1), pad, pad,
                               per_dim(op, "dilation", dilation, 2, 1), groups);
   const Size channels = f.args.shape.out_channels;
-  f.args.prologue = {coefficients(op, "in_scale", fusion.in_scale, f.args.shape.in_channels),
-                     coefficients(op, "in_shift", fusion.in_shift, f.args.shape.in_channels), fusion.in_activation};
-  f.args.epilogue.scale = coefficients(op, "scale", fusion.scale, channels);
-  f.args.epilogue.shift = coefficients(op, "shift", fusion.shift, channels);
+  f.args.prologue = {coefficients(op, "in_scale", fusion.in_scale, f.args.shape.in_channels, f.x.device()),
+                     coefficients(op, "in_shift", fusion.in_shift, f.args.shape.in_channels, f.x.device()),
+                     fusion.in_activation};
+  f.args.epilogue.scale = coefficients(op, "scale", fusion.scale, channels, f.x.device());
+  f.args.epilogue.shift = coefficients(op, "shift", fusion.shift, channels, f.x.device());
   f.args.epilogue.act = fusion.activation;
   SW_CHECK_VALUE(
       fusion.in_scale.defined() == fusion.in_shift.defined() && fusion.scale.defined() == fusion.shift.defined(), op,

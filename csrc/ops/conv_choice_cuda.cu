@@ -11,6 +11,7 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 // Why no kernel with 16-byte copies can run it; null if one may.
 const char* obstacle(const ConvProblem& c, const Stream& stream) {
   const ConvShape& s = c.shape;
+  if (s.batch == 0) return "an empty batch";
   if (c.dtype == DType::Float64) return "float64 has no tensor cores";
   if (stream.compute_capability < 80) return "the device is older than sm_80: no cp.async";
   if (s.in[0] != 1 || s.kernel[0] != 1 || s.out[0] != 1 || s.padding[0] != 0) return "three dimensions";

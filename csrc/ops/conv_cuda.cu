@@ -345,17 +345,9 @@ bool pointwise_product(const ConvWeightGradArgs& a, const Stream& stream) {
 
 }  // namespace
 
-SW_CUDA_KERNEL(conv_forward, a, stream) {
-  check_size(a.shape);
-  if (a.shape.batch == 0) return;
-  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::Forward, false, a.x, a.y}, stream);
-  if (choice.library && pointwise_product(a, stream)) return;
-  if (choice.method != ConvMethod::Plain) {
-    Correlation c{a.shape, a.dtype, false, a.tf32, a.x, a.weight, a.y, {}};
-    c.epilogue.bias = a.bias;
-    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
-                                              : correlate(c, choice.tile, stream);
-  }
+namespace {
+
+void plain_forward(const ConvForwardArgs& a, const void* x, const Stream& stream) {
   const Geometry g(a.shape);
   const Tiles tiles{a.shape.batch * pixels(a.shape.out),
                     g.to_channels,
@@ -366,9 +358,31 @@ SW_CUDA_KERNEL(conv_forward, a, stream) {
   if (tiles.count() == 0) return;
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     rt::launch(convolve_forward<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
-               static_cast<const T*>(a.x), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias),
+               static_cast<const T*>(x), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias),
                static_cast<T*>(a.y));
   });
+}
+
+}  // namespace
+
+SW_CUDA_KERNEL(conv_forward, a, stream) {
+  check_size(a.shape);
+  const bool fused = a.prologue || a.epilogue;
+  const ConvChoice choice =
+      choose_conv({a.shape, a.dtype, ConvPass::Forward, fused, a.x, a.y, a.epilogue.residual}, stream);
+  if (choice.library && pointwise_product(a, stream)) return;
+  if (choice.method != ConvMethod::Plain) {
+    Correlation c{a.shape, a.dtype, false, a.tf32, a.x, a.weight, a.y, a.prologue, {}};
+    c.epilogue.bias = a.bias;
+    c.epilogue.map = a.epilogue;
+    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
+                                              : correlate(c, choice.tile, stream);
+  }
+  const size_t image = a.prologue ? size_t(a.shape.batch * pixels(a.shape.in) * a.shape.in_channels) : 0;
+  const Workspace copy(stream, image * size_of(a.dtype));
+  if (image > 0) plain_prologue(a, copy.as<void>(), stream);
+  plain_forward(a, image > 0 ? copy.as<void>() : a.x, stream);
+  plain_epilogue(a, stream);
 }
 
 SW_CUDA_KERNEL(conv_data_grad, a, stream) {
@@ -378,7 +392,7 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
   const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
   if (choice.library && pointwise_product(a, stream)) return;
   if (choice.method != ConvMethod::Plain) {
-    Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}};
+    Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}, {}};
     c.epilogue.bias = a.bias;
     c.epilogue.add = add;
     return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)

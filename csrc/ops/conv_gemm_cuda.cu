@@ -27,8 +27,9 @@ struct Tile {
   struct Strips {
     Strip<kWarpN> of_warp[kThreads / kWarp];
   };
-  union Shared {  // the strips are used when the stages are done with
+  union Shared {  // the others are used when the stages are done with
     Stages stages;
+    Moments<kWarpsM, kN> moments;
     Strips strips;
   };
 };
@@ -39,6 +40,7 @@ struct CorrelationParams {
   Phase phase[kMostPhases];
   Image from, to;
   int phases, taps, kernel_w;  // taps: of the whole filter
+  ConvPrologue prologue;
   Epilogue epilogue;
 };
 
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   const int length = p.taps * p.from.channels;
   const FilterRows<T, Tile::kN, Tile::kThreads> rows{filter + int64_t(group) * p.to.channels * length, n0,
                                                      p.to.channels, length};
-  TapCursor<T> next(image.chunk(), phase, p.from.channels);
+  TapCursor<T> next(image.chunk(), phase, p.from.channels), current = next;
   auto& stages = shared.stages;
   const auto load = [&](int stage) {
     image.load(phase, p.from, next, stages.a[stage]);
@@ -79,7 +81,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   int reading = 0, writing = kStages - 1;
   for (int k = 0; k < steps; ++k) {
     ptx::cp_async_wait<kStages - 2>();  // this thread's part of stage k is there
-    __syncthreads();                    // everyone's is; and everyone is done with stage k - 1, which is filled next
+    if (p.prologue.scale) {
+      image.prologue(phase, p.from, current, p.prologue, group * p.from.channels, stages.a[reading]);
+      current.advance(phase, p.from.channels);
+    }
+    __syncthreads();  // everyone's is; and everyone is done with stage k - 1, which is filled next
     if (k + kStages - 1 < steps) load(writing);
     ptx::cp_async_commit();
     products.add(stages.a[reading], m, stages.b[reading], n);
@@ -87,15 +93,23 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
     writing = writing + 1 == kStages ? 0 : writing + 1;
   }
   ptx::cp_async_wait<0>();
-  __syncthreads();  // the stages become strips
+  __syncthreads();  // the stages are done with
   const int64_t first = int64_t(group) * p.to.channels;
+  const auto place = [&](int row) {
+    const int at = m0 + m + row;
+    return at < phase.positions ? element_of_position(phase, p.to, decode(phase, at)) : -1;
+  };
+  if (p.epilogue.moments) {
+    shared.moments.template add<Tile::kWarpM, Tile::kWarpN>(products, warp % Tile::kWarpsM, n, place);
+    __syncthreads();
+    shared.moments.store(p.epilogue.moments, int(blockIdx.x) / columns, p.to.pitch, first + n0, p.to.channels - n0,
+                         Tile::kWarpsM);
+    __syncthreads();
+  }
   Epilogue epilogue = p.epilogue;
-  if (epilogue.residual) epilogue.residual = static_cast<const T*>(epilogue.residual) + first;
-  write_results<Tile::kWarpM, Tile::kWarpN>(
-      products, shared.strips.of_warp[warp], epilogue, to + first, n0 + n, p.to.channels, first, [&](int row) {
-        const int at = m0 + m + row;
-        return at < phase.positions ? element_of_position(phase, p.to, decode(phase, at)) : -1;
-      });
+  if (epilogue.map.residual) epilogue.map.residual = static_cast<const T*>(epilogue.map.residual) + first;
+  write_results<Tile::kWarpM, Tile::kWarpN>(products, shared.strips.of_warp[warp], epilogue, to + first, n0 + n,
+                                            p.to.channels, first, place);
 }
 
 // packed[n][tap][c] from weight[n][c][tap] (forward), or from weight[c][n][tap] (gradient), of each group.
@@ -162,7 +176,11 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream) {
   p.to = c.gradient ? in : out;
   p.taps = int(s.kernel[1] * s.kernel[2]);
   p.kernel_w = int(s.kernel[2]);
+  p.prologue = c.prologue;
   p.epilogue = c.epilogue;
+  const int64_t positions = s.batch * s.out[1] * s.out[2];
+  const PartialMoments moments(c, ceil_div(positions, tile == TileSize::Large ? LargeTile::kM : SmallTile::kM), stream);
+  p.epilogue.moments = moments.partial();
 
   const bool packed = p.taps == 1 && !c.gradient && reinterpret_cast<uintptr_t>(c.weight) % 16 == 0;  // already
   const size_t weights = size_t(s.out_channels) * size_t(s.in_channels / s.groups) * p.taps;
@@ -172,7 +190,8 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream) {
 
   if (!c.gradient) {
     p.phase[p.phases++] = make_phase(forward_axis(s, 1), forward_axis(s, 2), s.batch);
-    return launch_phases(p, c, rows, tile, stream);
+    launch_phases(p, c, rows, tile, stream);
+    return moments.join();
   }
   for (int h = 0; h < s.stride[1]; ++h)
     for (int w = 0; w < s.stride[2]; ++w) {

@@ -38,6 +38,7 @@ struct HaloParams {
   int swizzle_shift, swizzle_mask;
   bool gradient;
   Divider by_taps, by_inner, by_pixel_chunks;
+  ConvPrologue prologue;
   Epilogue epilogue;
 };
 
@@ -141,6 +142,18 @@ __device__ __forceinline__ void load_halo(const HaloParams& p, const HaloPhase& 
   }
 }
 
+// As in conv_load.cuh: by the thread that copied the chunk.
+template <class T>
+__device__ __forceinline__ void halo_prologue(const HaloParams& p, const HaloPhase& h, const HaloTile& tile,
+                                              const T* from, Chunk* halo) {
+  each_chunk(p, h, tile, from, [&](int at, const T* source, int c) {
+    if (!source) return;
+    T* chunk = reinterpret_cast<T*>(&halo[at]);
+    for (int i = 0; i < kChunk<T> && c + i < p.from.channels; ++i)
+      chunk[i] = T(fused_act(p.prologue.act, fmaf(float(chunk[i]), p.prologue.scale[c + i], p.prologue.shift[c + i])));
+  });
+}
+
 // Blocks: x walks over tiles, y counts phases, z columns of kN result channels.
 template <class T, int kN>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
@@ -169,13 +182,15 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
   ptx::cp_async_commit();
   for (int t = int(blockIdx.x); t < h.tiles; t += int(gridDim.x), buffer ^= 1) {
     ptx::cp_async_wait<0>();
+    const HaloTile tile = decode_tile(p, h, t);
+    Chunk* halo = shared.halos + buffer * p.buffer_chunks;
+    if (p.prologue.scale) halo_prologue(p, h, tile, from, halo);
     __syncthreads();  // the halo and the filter are there; the other halo, and the strips in it, are done with
     if (t + int(gridDim.x) < h.tiles)
       load_halo(p, h, decode_tile(p, h, t + int(gridDim.x)), from, shared.halos + (buffer ^ 1) * p.buffer_chunks);
     ptx::cp_async_commit();
 
     Products<T, Layout::Rows, kWarpRows, kN> products;
-    Chunk* halo = shared.halos + buffer * p.buffer_chunks;
 #pragma unroll 2
     for (int k = 0; k < h.chunks; k += 2) {
       uint32_t x[kWarpRows / 16][4], y[kN / 16][4];
@@ -189,14 +204,21 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
       products.multiply(x, y);
     }
     __syncthreads();  // everyone is done with the halo: strips take its place
-    const HaloTile tile = decode_tile(p, h, t);
-    auto& strip = reinterpret_cast<Strip<kN>*>(halo)[warp];
-    write_results<kWarpRows, kN>(products, strip, p.epilogue, to, n0, p.to.channels, 0, [&](int row) {
+    const auto place = [&](int row) {
       Position at = position(warp * kWarpRows + row);
       at.image += tile.image, at.h += tile.h, at.w += tile.w;
       const bool inside = at.image < p.images && at.h < h.phase.h.count && at.w < h.phase.w.count;
       return inside ? element_of_position(h.phase, p.to, at) : -1;
-    });
+    };
+    if (p.epilogue.moments) {
+      auto& moments = *reinterpret_cast<Moments<kMostWarps, kN>*>(halo);
+      moments.template add<kWarpRows, kN>(products, warp, 0, place);
+      __syncthreads();
+      moments.store(p.epilogue.moments, t, p.to.channels, n0, p.to.channels - n0, int(blockDim.x) / kWarp);
+      __syncthreads();
+    }
+    auto& strip = reinterpret_cast<Strip<kN>*>(halo)[warp];
+    write_results<kWarpRows, kN>(products, strip, p.epilogue, to, n0, p.to.channels, 0, place);
   }
   ptx::cp_async_wait<0>();
 }
@@ -313,8 +335,11 @@ int halo_warps(const ConvShape& s, bool gradient, const Stream& stream) {
 
 void correlate_few_channels(const Correlation& c, int warps, const Stream& stream) {
   HaloParams p = base_params(c.shape, c.gradient);
+  p.prologue = c.prologue;
   p.epilogue = c.epilogue;
   add_phases(p, c.shape, warps);
+  const PartialMoments moments(c, p.phase[0].tiles, stream);
+  p.epilogue.moments = moments.partial();
   const auto with_columns = [&]<class T>(Type<T>) {
     const int columns = columns_of(p.to.channels);
     if (columns == 16) return launch_halos<T, 16>(p, c, warps, stream);
@@ -325,6 +350,7 @@ void correlate_few_channels(const Correlation& c, int warps, const Stream& strea
     with_columns(Type<bfloat16>{});
   else
     with_columns(Type<float16>{});
+  moments.join();
 }
 
 }  // namespace skipway::cuda

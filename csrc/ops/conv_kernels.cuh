@@ -47,10 +47,26 @@ struct Correlation {
   bool tf32;      // float32 on tensor cores
   const void *from, *weight;
   void* to;
+  ConvPrologue prologue;
   Epilogue epilogue;
 
   int64_t from_channels() const { return (gradient ? shape.out_channels : shape.in_channels) / shape.groups; }
   int64_t to_channels() const { return (gradient ? shape.in_channels : shape.out_channels) / shape.groups; }
+};
+
+// The moments that an epilogue asks for (epilogue.map.mean), first of each of `parts` tiles.
+class PartialMoments {
+ public:
+  PartialMoments(const Correlation& c, int64_t parts, const Stream& stream);
+  float* partial() const { return memory_.as<float>(); }  // null if none are asked for
+  void join() const;
+
+ private:
+  int64_t channels() const { return correlation_.shape.out_channels; }
+  const Correlation& correlation_;
+  const Stream& stream_;
+  int64_t parts_;
+  Workspace memory_;
 };
 
 inline constexpr int kMostPhases = 4;  // in one launch
@@ -62,6 +78,10 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream);
 // For few channels (conv_halo_cuda.cu), 16-bit types: warps of a block, or 0 if this is not for it.
 int halo_warps(const ConvShape& shape, bool gradient, const Stream& stream);
 void correlate_few_channels(const Correlation& c, int warps, const Stream& stream);
+
+// What Plain does not do (conv_fused_cuda.cu): the prologue of x into `to`, and the epilogue of y in place.
+void plain_prologue(const ConvForwardArgs& a, void* to, const Stream& stream);
+void plain_epilogue(const ConvForwardArgs& a, const Stream& stream);
 
 // partial[piece][k][tap][c] in float32, summed into dweight (k, c, tap).
 void weight_gradient(const ConvWeightGradArgs& a, const ConvChoice& choice, const Stream& stream);

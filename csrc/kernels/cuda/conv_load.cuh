@@ -1,11 +1,25 @@
 // Loaders: what brings the operands of a convolution from global memory into the stages of the pipeline, by cp.async.
 // A thread copies one chunk of several rows of each stage, and keeps what these rows are in registers, so that a stage
 // costs it no division.
+//
+// A prologue, act(x * scale + shift) of the pixels inside the image, is done by the thread that copied a chunk, in
+// shared memory, once its copy has arrived and before others may read it: what pads the image stays zero.
 #pragma once
+#include "kernels/conv_fused_args.h"
 #include "kernels/cuda/conv_axes.cuh"
+#include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/products.cuh"
 
 namespace skipway::cuda {
+
+// chunk: channels c, c + 1, ... of a pixel.
+template <class T>
+__device__ __forceinline__ void apply_prologue(const ConvPrologue& p, int64_t c, Chunk* chunk) {
+  Pack<T, kChunk<T>> x = load_pack<kChunk<T>>(reinterpret_cast<const T*>(chunk));
+#pragma unroll
+  for (int i = 0; i < kChunk<T>; ++i) x.v[i] = T(fused_act(p.act, fmaf(float(x.v[i]), p.scale[c + i], p.shift[c + i])));
+  store_pack(reinterpret_cast<T*>(chunk), x);
+}
 
 // The index k of the sum is (tap row, tap column, channel); a chunk stays within a tap, as channels are a multiple of
 // it. A thread's chunks are 4 chunks apart.
@@ -62,6 +76,17 @@ struct ImageRows {
       const bool inside = some && unsigned(r) < unsigned(from.h) && unsigned(s) < unsigned(from.w);
       const T* source = inside ? image[i] + (int64_t(r) * from.w + s) * from.pitch + at.c : image[i];
       ptx::cp_async16(&stage[rows_at(row(i), chunk())], source, inside);
+    }
+  }
+  // For the chunks that load() of the same cursor copied; first: the group's first channel.
+  __device__ __forceinline__ void prologue(const Phase& p, const Image& from, const TapCursor<T>& at,
+                                           const ConvPrologue& f, int64_t first, Chunk* stage) const {
+    const int dy = at.h * p.h.shift_step, dx = at.w * p.w.shift_step;
+    if (at.h >= p.h.taps) return;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const bool inside = unsigned(y[i] + dy) < unsigned(from.h) && unsigned(x[i] + dx) < unsigned(from.w);
+      if (inside) apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk())]);
     }
   }
 };

@@ -13,6 +13,8 @@
 //   add(a, m, b, n)   += a b of one stage; the warp's results begin at row m of a (Columns: chunk m) and n of b
 //   strip(i, f)       f(row, column, value) for each of this lane's results in rows [16 i, 16 i + 16), row from 16 i
 //   each(f)           for all of this lane's results
+//   at(i, j)          the one in this lane's row i, which is row g + 8 i of the warp's, and in its column j,
+//   column_of(j)
 #pragma once
 #include <type_traits>
 
@@ -102,6 +104,8 @@ struct Products {
 #pragma unroll
       for (int j = 0; j < kN / 8; ++j) mma(How{}, sum[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
   }
+  __device__ __forceinline__ float at(int i, int j) const { return sum[i / 2][j / 2][i % 2 * 2 + j % 2]; }
+  static __device__ __forceinline__ int column_of(int j) { return j / 2 * 8 + int(threadIdx.x) % 4 * 2 + j % 2; }
   template <class F>
   __device__ __forceinline__ void strip(int i, const F& f) const {
     const int g = threadIdx.x % kWarp / 4, q = threadIdx.x % 4;
@@ -160,7 +164,7 @@ struct Products<PlainFloat, kLayout, kM, kN> {
   static constexpr int kRows = kM / 8, kColumns = kN / 4;
   float sum[kRows][kColumns] = {};
 
-  static __device__ __forceinline__ float at(const Chunk& c, int i) { return __uint_as_float(c.word[i]); }
+  static __device__ __forceinline__ float element(const Chunk& c, int i) { return __uint_as_float(c.word[i]); }
 
   __device__ __forceinline__ void add(const Chunk* a, int m, const Chunk* b, int n) {
     const int g = threadIdx.x % kWarp / 4, q = threadIdx.x % 4;
@@ -176,7 +180,7 @@ struct Products<PlainFloat, kLayout, kM, kN> {
 #pragma unroll
           for (int k = 0; k < 4; ++k)
 #pragma unroll
-            for (int j = 0; j < kColumns; ++j) sum[i][j] += at(x, k) * at(y[j], k);
+            for (int j = 0; j < kColumns; ++j) sum[i][j] += element(x, k) * element(y[j], k);
         }
       }
     } else {
@@ -190,11 +194,13 @@ struct Products<PlainFloat, kLayout, kM, kN> {
 #pragma unroll
         for (int i = 0; i < kRows; ++i)
 #pragma unroll
-          for (int j = 0; j < kColumns; ++j) sum[i][j] += at(x[i / 4], i % 4) * at(y[j / 4], j % 4);
+          for (int j = 0; j < kColumns; ++j) sum[i][j] += element(x[i / 4], i % 4) * element(y[j / 4], j % 4);
       }
     }
   }
-  // Rows only.
+  // Rows only: at, column_of and strip.
+  __device__ __forceinline__ float at(int i, int j) const { return sum[i][j]; }
+  static __device__ __forceinline__ int column_of(int j) { return int(threadIdx.x) % 4 + 4 * j; }
   template <class F>
   __device__ __forceinline__ void strip(int i, const F& f) const {
     const int g = threadIdx.x % kWarp / 4, q = threadIdx.x % 4;
