@@ -5,6 +5,7 @@
 #   suite    pytest --device cuda
 #   memcheck, racecheck, initcheck: compute-sanitizer over the op tests, each op at least once if the time allows
 #   bench    the kernels against PyTorch (bench_cuda.py --quick)
+#   convs    every convolution of ResNet-20 and ResNet-50 against PyTorch (bench_conv.py)
 #   train    whole training steps against PyTorch: eager, CUDA graphs, torch.compile (bench_train_cuda.py)
 # Each stage has its time limit; a summary says PASS, FAIL or NOT RUN for each. Exit status 1 if one failed.
 #
@@ -183,7 +184,15 @@ train() {
   echo "detail: see train.md"
   return $status
 }
-export -f build pybind11_of_torch device suite tally sanitize bench train
+
+convs() {
+  local size=(--seconds $((LIMIT - 15))) status=0
+  [ -n "$DRY_RUN" ] && size=(--tiny --rounds 2 --only ResNet-20)
+  "$PYTHON" benchmarks/bench_conv.py "${size[@]}" --markdown "$OUT/convs.md" --json "$OUT/convs.json" || status=$?
+  echo "detail: $(grep -h '^ResNet' "$OUT/convs.md" 2>/dev/null | tr '\n' ';') see convs.md"
+  return $status
+}
+export -f build pybind11_of_torch device suite tally sanitize bench convs train
 export PYTEST_FLAGS
 
 # ---- running them ---------------------------------------------------------------------------------------------------
@@ -252,7 +261,8 @@ else  # side by side: each is busy on the host most of the time
   done
 fi
 
-stage bench 100 90 bench
+stage bench 100 120 bench
+stage convs 50 70 convs
 stage train 150 0 train
 
 {

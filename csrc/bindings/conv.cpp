@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "bindings/bindings.h"
 #include "core/parallel.h"
@@ -41,16 +42,43 @@ void bind_transpose(py::module_& m, const char* name, F f) {
            "+ 1 (Zeiler et al. 2010). ShapeError and ValueError name the argument that does not fit.");
 }
 
-// What skipway.plan prints: the algorithm of each pass, and the work that the shape asks for. Sizes have three entries.
-py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups, const Shape& in,
-              const Shape& out, const Shape& kernel, const Shape& stride, const Shape& padding, const Shape& dilation,
-              DType dtype) {
+ConvShape shape_of(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups, const Shape& in,
+                   const Shape& out, const Shape& kernel, const Shape& stride, const Shape& padding,
+                   const Shape& dilation) {
   ConvShape s{};
   s.batch = batch, s.in_channels = in_channels, s.out_channels = out_channels, s.groups = groups;
   for (int d = 0; d < 3; ++d) {
     s.in[d] = in[d], s.out[d] = out[d], s.kernel[d] = kernel[d];
     s.stride[d] = stride[d], s.padding[d] = padding[d], s.dilation[d] = dilation[d];
   }
+  return s;
+}
+
+// What a CUDA device would do: [algorithm, reason, "blocks threads bytes"] of a pass, "forward", "data_gradient" or
+// "weight_gradient".
+std::vector<std::string> cuda_plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
+                                   const Shape& in, const Shape& out, const Shape& kernel, const Shape& stride,
+                                   const Shape& padding, const Shape& dilation, DType dtype, const std::string& pass,
+                                   bool fused, int device, int multiprocessors) {
+  const ConvShape s = shape_of(batch, in_channels, out_channels, groups, in, out, kernel, stride, padding, dilation);
+  const ConvPass which = pass == "forward"         ? ConvPass::Forward
+                         : pass == "data_gradient" ? ConvPass::DataGrad
+                                                   : ConvPass::WeightGrad;
+  std::vector<std::string> lines(1);
+  for (const char c : conv_cuda_plan(s, dtype, which, fused, {DeviceType::CUDA, int8_t(device)}, multiprocessors)) {
+    if (c == '\n')
+      lines.emplace_back();
+    else
+      lines.back() += c;
+  }
+  return lines;
+}
+
+// What skipway.plan prints: the algorithm of each pass, and the work that the shape asks for. Sizes have three entries.
+py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups, const Shape& in,
+              const Shape& out, const Shape& kernel, const Shape& stride, const Shape& padding, const Shape& dilation,
+              DType dtype) {
+  const ConvShape s = shape_of(batch, in_channels, out_channels, groups, in, out, kernel, stride, padding, dilation);
   const int64_t lanes = std::min(64, 16 << int(current_isa())) / size_of(accumulate_dtype(dtype));
   const auto algorithm = [&](ConvPass pass) {
     const bool bf16 =
@@ -111,6 +139,9 @@ void bind_choice(py::module_& m) {
       "name"_a);
   m.def("_conv_plan", &plan, "batch"_a, "in_channels"_a, "out_channels"_a, "groups"_a, "input"_a, "output"_a,
         "kernel"_a, "stride"_a, "padding"_a, "dilation"_a, "dtype"_a);
+  m.def("_conv_cuda_plan", &cuda_plan, "batch"_a, "in_channels"_a, "out_channels"_a, "groups"_a, "input"_a, "output"_a,
+        "kernel"_a, "stride"_a, "padding"_a, "dilation"_a, "dtype"_a, "pass_"_a, "fused"_a = false, "device"_a = 0,
+        "multiprocessors"_a = 0);
 }
 
 }  // namespace

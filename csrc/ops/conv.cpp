@@ -319,6 +319,16 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
   return result;
 }
 
+std::string conv_cuda_plan(const ConvShape& shape, DType dtype, ConvPass pass, bool fused, Device device,
+                           int multiprocessors) {
+  char text[256] = "";
+  const auto plan = reinterpret_cast<cuda::KernelFunction<ConvPlanArgs>>(cuda::find_kernel("conv_plan", device));
+  cuda::Stream stream = cuda::current_stream(device.index);
+  if (multiprocessors > 0) stream.multiprocessors = multiprocessors;
+  plan({shape, dtype, pass, fused, text, sizeof text}, stream);
+  return text;
+}
+
 void set_conv_tf32(bool allowed) { tf32_allowed = allowed; }
 bool conv_tf32() { return tf32_allowed; }
 

@@ -29,6 +29,13 @@ bool pointwise(const ConvShape& s) {
 
 int64_t tiles(int64_t rows, int64_t columns, int64_t size) { return ceil_div(rows, size) * ceil_div(columns, size); }
 
+// Three stages of two operands with 64 bytes of k.
+void set_tile(ConvChoice& choice, bool large) {
+  choice.tile = large ? TileSize::Large : TileSize::Small;
+  choice.threads = large ? 256 : 128;
+  choice.shared = 3 * 64 * 2 * (large ? 128 : 64);
+}
+
 }  // namespace
 
 ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
@@ -46,6 +53,7 @@ ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
     choice.warps = halo_warps(s, c.pass == ConvPass::DataGrad, stream);
     if (choice.warps > 0) {
       choice.method = ConvMethod::Halos;
+      halo_launch(s, c.pass == ConvPass::DataGrad, stream, choice);
       choice.why = "64 channels or fewer: the filter stays in shared memory";
       return choice;
     }
@@ -66,9 +74,10 @@ ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
     // Two waves of blocks (2 large ones or 4 small ones share a multiprocessor), of no fewer than 256 positions each.
     const int64_t wanted = ceil_div(2 * multiprocessors * (large ? 2 : 4), blocks), most = ceil_div(positions, 256);
     const int64_t pieces = wanted < most ? wanted : most;
-    choice.tile = large ? TileSize::Large : TileSize::Small;
+    set_tile(choice, large);
     choice.piece = int(ceil_div(ceil_div(positions, pieces), 32) * 32);
     choice.pieces = int(ceil_div(positions, choice.piece));
+    choice.blocks = blocks * choice.pieces;
     choice.why = large ? "more than 64 channels on both sides" : half ? "64 channels or fewer on one side" : "float32";
     return choice;
   }
@@ -77,12 +86,28 @@ ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
   const int64_t rows = s.batch * pixels(forward ? s.out : s.in), columns = forward ? results : channels;
   const bool fills = tiles(rows, columns, 128) * s.groups >= multiprocessors * (phases > 1 ? 2 : 1);
   const bool large = half && columns > 64 && fills;
-  choice.tile = large ? TileSize::Large : TileSize::Small;
+  set_tile(choice, large);
+  choice.blocks = tiles(ceil_div(rows, phases), columns, large ? 128 : 64) * s.groups * phases;
   choice.why = large           ? "more than 64 result channels, and tiles enough for the device"
                : !half         ? "float32"
                : columns <= 64 ? "64 result channels or fewer"
                                : "large tiles would not fill the device";
   return choice;
+}
+
+std::string describe(const ConvProblem& problem, const ConvChoice& choice) {
+  const int size = choice.tile == TileSize::Large ? 128 : 64;
+  const ConvShape& s = problem.shape;
+  std::string what = concat("tiles ", size, "x", size), why = choice.why;
+  if (choice.method == ConvMethod::Plain) what = "plain";
+  if (choice.method == ConvMethod::Halos)
+    what = concat("halos ", choice.warps * 32, "x",
+                  halo_columns(problem.pass == ConvPass::DataGrad ? s.in_channels : s.out_channels));
+  if (problem.pass == ConvPass::WeightGrad && choice.method == ConvMethod::Tiles)
+    what += concat(", ", choice.pieces, " pieces");
+  if (problem.fused && choice.method != ConvMethod::Plain) what += ", fused";
+  if (choice.library) what = "cublas, or " + what, why = "a pointwise convolution is a product of matrices";
+  return concat(what, "\n", why, "\n", choice.blocks, " ", choice.threads, " ", choice.shared);
 }
 
 }  // namespace skipway::cuda

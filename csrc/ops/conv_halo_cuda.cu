@@ -258,7 +258,11 @@ HaloPhase halo_phase(const HaloParams& p, const Phase& phase) {
   return h;
 }
 
-int columns_of(int channels) { return channels <= 16 ? 16 : channels <= 32 ? 32 : 64; }
+}  // namespace
+
+int halo_columns(int64_t channels) { return channels <= 16 ? 16 : channels <= 32 ? 32 : 64; }
+
+namespace {
 
 HaloParams base_params(const ConvShape& s, bool gradient) {
   HaloParams p{};
@@ -285,7 +289,7 @@ HaloParams base_params(const ConvShape& s, bool gradient) {
 void add_phases(HaloParams& p, const ConvShape& s, int warps) {
   const int steps_h = p.gradient ? int(s.stride[1]) : 1, steps_w = p.gradient ? int(s.stride[2]) : 1;
   shape_tiles(p, warps, int(ceil_div(p.to.h, steps_h)), int(ceil_div(p.to.w, steps_w)));
-  const int columns = columns_of(p.to.channels);
+  const int columns = halo_columns(p.to.channels);
   p.phases = p.filter_chunks = 0;
   p.buffer_chunks = warps * 16 * (columns + 4) * int(sizeof(float)) / int(sizeof(Chunk));  // the strips
   for (int i = 0; i < steps_h * steps_w; ++i) {
@@ -302,18 +306,32 @@ void add_phases(HaloParams& p, const ConvShape& s, int warps) {
   p.buffer_chunks = (p.buffer_chunks + 7) / 8 * 8;
 }
 
-template <class T, int kN>
-void launch_halos(const HaloParams& p, const Correlation& c, int warps, const Stream& stream) {
+dim3 halo_grid(const HaloParams& p, int warps, const Stream& stream) {
   int tiles = 0;
   for (int i = 0; i < p.phases; ++i) tiles = tiles < p.phase[i].tiles ? p.phase[i].tiles : tiles;
   const int64_t fit = int64_t(shared_memory(stream)) / int64_t(shared_bytes(p) + 1024);
   const int64_t most = smaller(int(fit < 1 ? 1 : fit), 2 * kMostWarps / warps) * int64_t(stream.multiprocessors);
-  const dim3 grid(unsigned(tiles < most ? tiles : most), unsigned(p.phases), unsigned(ceil_div(p.to.channels, kN)));
+  return dim3(unsigned(tiles < most ? tiles : most), unsigned(p.phases),
+              unsigned(ceil_div(p.to.channels, halo_columns(p.to.channels))));
+}
+
+template <class T, int kN>
+void launch_halos(const HaloParams& p, const Correlation& c, int warps, const Stream& stream) {
+  const dim3 grid = halo_grid(p, warps, stream);
   rt::launch(correlate_halos<T, kN>, {grid, unsigned(warps * kWarp), shared_bytes(p), stream.handle}, p,
              static_cast<const T*>(c.from), static_cast<const T*>(c.weight), static_cast<T*>(c.to));
 }
 
 }  // namespace
+
+void halo_launch(const ConvShape& s, bool gradient, const Stream& stream, ConvChoice& choice) {
+  HaloParams p = base_params(s, gradient);
+  add_phases(p, s, choice.warps);
+  const dim3 grid = halo_grid(p, choice.warps, stream);
+  choice.blocks = int64_t(grid.x) * grid.y * grid.z;
+  choice.threads = choice.warps * kWarp;
+  choice.shared = int64_t(shared_bytes(p));
+}
 
 int halo_warps(const ConvShape& s, bool gradient, const Stream& stream) {
   const int64_t channels = gradient ? s.out_channels : s.in_channels,
@@ -341,7 +359,7 @@ void correlate_few_channels(const Correlation& c, int warps, const Stream& strea
   const PartialMoments moments(c, p.phase[0].tiles, stream);
   p.epilogue.moments = moments.partial();
   const auto with_columns = [&]<class T>(Type<T>) {
-    const int columns = columns_of(p.to.channels);
+    const int columns = halo_columns(p.to.channels);
     if (columns == 16) return launch_halos<T, 16>(p, c, warps, stream);
     if (columns == 32) return launch_halos<T, 32>(p, c, warps, stream);
     return launch_halos<T, 64>(p, c, warps, stream);

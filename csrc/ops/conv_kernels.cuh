@@ -1,5 +1,7 @@
 // The convolution's kernels by what they do, for conv_cuda.cu to choose from.
 #pragma once
+#include <string>
+
 #include "kernels/conv_choice.h"
 #include "kernels/cuda/conv_epilogue.cuh"
 #include "ops/conv.h"
@@ -9,7 +11,7 @@ namespace skipway::cuda {
 // ---- what to run (conv_choice_cuda.cu)
 
 enum class ConvMethod {
-  Plain,  // conv_cuda.cu: every shape and dtype, by multiply-adds
+  Plain,  // conv_plain_cuda.cu: every shape and dtype, by multiply-adds
   Halos,  // conv_halo_cuda.cu: few channels
   Tiles,  // conv_gemm_cuda.cu, conv_weight_cuda.cu: implicit matrix products of tiles
 };
@@ -28,6 +30,9 @@ struct ConvChoice {
   TileSize tile = TileSize::Small;
   int warps = 0;              // of a block that walks over halos
   int pieces = 1, piece = 0;  // of a weight gradient's sum: how many, and positions in each
+  int64_t blocks = 0;         // of the launch that multiplies, of the fast kernels
+  int threads = 0;
+  int64_t shared = 0;  // bytes of a block
   const char* why = "";
 };
 // Shared memory that a block may have, in bytes.
@@ -36,6 +41,7 @@ inline int shared_memory(const Stream& s) {
   return c == 80 || c == 87 ? 163 << 10 : c >= 90 && c < 120 ? 227 << 10 : 99 << 10;
 }
 ConvChoice choose_conv(const ConvProblem& problem, const Stream& stream);
+std::string describe(const ConvProblem& problem, const ConvChoice& choice);  // as conv_cuda_plan of ops/conv.h
 
 // ---- the kernels
 
@@ -75,10 +81,15 @@ inline constexpr int kMostPhases = 4;  // in one launch
 void pack_filter(const Correlation& c, void* packed, const Stream& stream);
 void correlate(const Correlation& c, TileSize tile, const Stream& stream);
 
-// For few channels (conv_halo_cuda.cu), 16-bit types: warps of a block, or 0 if this is not for it.
+// For few channels (conv_halo_cuda.cu), 16-bit types: warps of a block, or 0 if this is not for it; and the launch.
 int halo_warps(const ConvShape& shape, bool gradient, const Stream& stream);
+void halo_launch(const ConvShape& shape, bool gradient, const Stream& stream, ConvChoice& choice);
+int halo_columns(int64_t channels);  // result channels of a block
 void correlate_few_channels(const Correlation& c, int warps, const Stream& stream);
 
+void plain_forward(const ConvForwardArgs& a, const void* x, const Stream& stream);
+void plain_data_grad(const ConvDataGradArgs& a, const Stream& stream);
+void plain_weight_grad(const ConvWeightGradArgs& a, const Stream& stream);
 // What Plain does not do (conv_fused_cuda.cu): the prologue of x into `to`, and the epilogue of y in place.
 void plain_prologue(const ConvForwardArgs& a, void* to, const Stream& stream);
 void plain_epilogue(const ConvForwardArgs& a, const Stream& stream);

@@ -26,6 +26,7 @@ class PlanRow:
     flops: float
     bytes: float
     ms: float
+    why: str = ""  # of a convolution on a CUDA device: why this algorithm
 
     @property
     def gflops(self) -> float:
@@ -45,13 +46,15 @@ class Plan:
 
     def __str__(self) -> str:
         width = max([5, *(len(r.layer) for r in self.rows)])
-        lines = [self.header, f"{'layer':{width}} {'':15} {'output':20} {'pass':15} {'algorithm':9} {'GFLOP':>8}"
+        wide = max([9, *(len(r.algorithm) for r in self.rows)])
+        lines = [self.header, f"{'layer':{width}} {'':15} {'output':20} {'pass':15} {'algorithm':{wide}} {'GFLOP':>8}"
                  f" {'MB':>8} {'ms':>8} {'GFLOP/s':>8} {'of peak':>8}"]  # fmt: skip
         for r in self.rows:
             share = f"{r.gflops / self.peak:8.0%}" if self.peak else f"{'-':>8}"
             lines.append(
-                f"{r.layer:{width}} {r.kind:15} {'x'.join(map(str, r.output)):20} {r.pass_:15} {r.algorithm:9}"
+                f"{r.layer:{width}} {r.kind:15} {'x'.join(map(str, r.output)):20} {r.pass_:15} {r.algorithm:{wide}}"
                 f" {r.flops * 1e-9:8.3f} {r.bytes * 1e-6:8.2f} {r.ms:8.3f} {r.gflops:8.1f} {share}"
+                + (f"  {r.why}" if r.why else "")
             )
         forward = sum(r.ms for r in self.rows if r.pass_ == "forward")
         lines.append(f"forward pass {self.total_ms:.3f} ms, of which {forward:.3f} in these layers")
@@ -68,7 +71,7 @@ def show_plan(model: nn.Module, input: Any, *, backward: bool = False, repeats: 
         repeats: runs; each time is the least of them.
 
     Returns:
-        The printed :class:`Plan`. `backends.cpu.set_conv_algorithm` changes what "auto" chose.
+        The printed :class:`Plan`; on a CUDA device with the kernel, its tile, and the reason. `backends.cpu.set_conv_algorithm` changes what "auto" chose.
 
     Raises:
         ValueError: repeats < 1.
@@ -159,10 +162,11 @@ def _row(name: str, module: Any, x: Any, y: Any, pass_: str, seconds: float) -> 
         flops = 2.0 * y.numel() * module.in_features
         moved = float((x.numel() + y.numel() + module.weight.numel()) * y.dtype.itemsize)
         return PlanRow(name, "Linear", tuple(y.shape), pass_, "product", flops, moved, seconds * 1e3)
-    plan = _conv_plan(module, x, y)
+    arguments = _conv_arguments(module, x, y)
+    plan = _core._conv_plan(*arguments)
+    algorithm, why = _algorithm(module, arguments, plan, pass_)
     return PlanRow(
-        name, _kind(module), tuple(y.shape), pass_, _algorithm(module, plan, pass_), plan["flops"], plan["bytes"],
-        seconds * 1e3,
+        name, _kind(module), tuple(y.shape), pass_, algorithm, plan["flops"], plan["bytes"], seconds * 1e3, why
     )  # fmt: skip
 
 
@@ -173,16 +177,19 @@ def _kind(module: Any) -> str:
     return text + (f" g{module.groups}" if module.groups > 1 else "")
 
 
-def _algorithm(module: Any, plan: dict[str, Any], pass_: str) -> str:
-    if module.weight.device.type != "cpu":
-        return "-"
+def _algorithm(module: Any, arguments: tuple[Any, ...], plan: dict[str, Any], pass_: str) -> tuple[str, str]:
+    """Its name, and on a CUDA device the reason."""
     key = pass_.replace(" ", "_")
     if isinstance(module, _TRANSPOSED):  # computes what is a convolution's data gradient, and the other way round
         key = {"forward": "data_gradient", "data_gradient": "forward"}.get(key, key)
-    return str(plan[key])
+    device = module.weight.device
+    if device.type == "cpu":
+        return str(plan[key]), ""
+    algorithm, why, _ = _core._conv_cuda_plan(*arguments, pass_=key, device=device.index or 0)
+    return algorithm, why
 
 
-def _conv_plan(module: Any, x: Any, y: Any) -> dict[str, Any]:
+def _conv_arguments(module: Any, x: Any, y: Any) -> tuple[Any, ...]:
     inner, outer = (y, x) if isinstance(module, _TRANSPOSED) else (x, y)
     nd = len(module.kernel_size)
     batch = inner.shape[0] if inner.dim() == nd + 2 else 1
@@ -193,7 +200,7 @@ def _conv_plan(module: Any, x: Any, y: Any) -> dict[str, Any]:
     kernel, stride, dilation = (three(v, 1) for v in (module.kernel_size, module.stride, module.dilation))
     image, result = three(inner.shape[-nd:], 1), three(outer.shape[-nd:], 1)
     padding = _padding(module, kernel, dilation, nd)
-    return _core._conv_plan(
+    return (
         batch, inner.shape[-nd - 1], outer.shape[-nd - 1], module.groups, image, result, kernel, stride, padding,
         dilation, x.dtype,
     )  # fmt: skip

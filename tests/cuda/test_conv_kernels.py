@@ -154,3 +154,22 @@ def emulated() -> Any:
     from cuda_emulator.control import Emulator
 
     return Emulator(library)
+
+
+def test_the_plan_says_what_runs_and_why(capsys: Any) -> None:
+    layers = [
+        sw.nn.Conv2d(3, 16, 3, padding=1), sw.nn.Conv2d(16, 80, 3, padding=1), sw.nn.Conv2d(80, 80, 3, padding=1),
+        sw.nn.Conv2d(80, 72, 1), sw.nn.Conv2d(72, 5, 3), sw.nn.ConvTranspose2d(5, 8, 2),
+    ]  # fmt: skip
+    model = sw.nn.Sequential(*layers).to(sw.bfloat16).cuda()
+    plan = sw.show_plan(model, sw.zeros(1, 3, 8, 8).to(sw.bfloat16).cuda(), backward=True, repeats=1)
+    rows = {(r.layer, r.pass_): r for r in plan.rows}
+    assert rows["0", "forward"].algorithm == "halos 64x16"
+    assert rows["1", "forward"].algorithm == "halos 64x64"
+    assert rows["2", "forward"].algorithm == rows["2", "data gradient"].algorithm == "tiles 64x64"
+    assert rows["2", "weight gradient"].algorithm == "tiles 128x128, 1 pieces"
+    assert rows["3", "forward"].algorithm.startswith("cublas")
+    assert rows["4", "forward"].algorithm == "plain" and "multiple of 8" in rows["4", "forward"].why
+    assert rows["5", "forward"].algorithm == "halos 64x16"  # the data gradient of a convolution
+    printed = capsys.readouterr().out
+    assert all(r.why and r.why in printed for r in plan.rows)

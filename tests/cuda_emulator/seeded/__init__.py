@@ -1,6 +1,7 @@
 """Bugs in the project's own kernels, to prove that the emulator finds them."""
 
 from . import blocks as blocks
+from . import convolutions as convolutions
 from . import lines as lines
 from . import moving as moving
 from . import norms as norms

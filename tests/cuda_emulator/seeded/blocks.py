@@ -175,7 +175,7 @@ bug(
 )
 bug(
     "no_padding",
-    source="conv",
+    source="conv_plain",
     call="convolution_forward",
     kernel="convolve_forward",
     report="global memory read out of bounds",
@@ -184,7 +184,7 @@ bug(
 )
 bug(
     "sum_of_halves_without_a_barrier",
-    source="conv",
+    source="conv_plain",
     call="convolution",
     kernel="sum_channels",
     report="shared memory race",
@@ -193,7 +193,7 @@ bug(
 )
 bug(
     "one_piece_too_many",
-    source="conv",
+    source="conv_plain",
     call="convolution",
     kernel="add_pieces",
     report="global memory read out of bounds",
@@ -202,7 +202,7 @@ bug(
 )
 bug(
     "pieces_in_freed_memory",
-    source="conv",
+    source="conv_plain",
     call="convolution",
     kernel="add_pieces",
     report="use of freed memory",

@@ -132,6 +132,40 @@ def convolution_forward() -> list[sw.Tensor]:
     return [F.conv2d(floats(1, 3, 6, 5), floats(4, 3, 3, 3, seed=1), padding=1)]
 
 
+def halves(*shape: int, seed: int = 0) -> sw.Tensor:
+    return floats(*shape, seed=seed).to(sw.bfloat16)
+
+
+def convolved_halves(*shape: int, out: int) -> list[sw.Tensor]:
+    x, w = halves(*shape).requires_grad_(), halves(out, shape[1], 3, 3, seed=1).requires_grad_()
+    y = F.conv2d(x, w, padding=1)
+    y.backward(halves(*y.shape, seed=3))
+    return [t.float() for t in (y.detach(), x.grad, w.grad)]
+
+
+@call
+def convolution_in_tiles() -> list[sw.Tensor]:
+    """Tiles that are not full; more steps than stages; two pieces."""
+    return convolved_halves(1, 72, 20, 17, out=80)
+
+
+@call
+def convolution_in_halos() -> list[sw.Tensor]:
+    """More tiles than blocks, several images in one."""
+    return [F.conv2d(halves(65, 16, 8, 7), halves(16, 16, 3, 3, seed=1), padding=1).float()]
+
+
+@call
+def convolution_prologue() -> list[sw.Tensor]:
+    x, w = halves(1, 72, 9, 9), halves(8, 72, 3, 3, seed=1)
+    return [sw._core._conv2d_fused(x, w, padding=1, in_scale=floats(72), in_shift=floats(72))[0].float()]
+
+
+@call
+def convolution_moments() -> list[sw.Tensor]:
+    return list(sw._core._conv2d_fused(halves(1, 72, 9, 9), halves(8, 72, 3, 3, seed=1), padding=1, moments=True)[1:])
+
+
 @call
 def gather() -> list[sw.Tensor]:
     return [floats(13, 3)[:, integers([0, 2, 1])]]

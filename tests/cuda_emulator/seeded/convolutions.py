@@ -1,0 +1,217 @@
+"""Bugs in the convolution's pipelines: stages, fragments, halos, prologue and epilogue, pieces of sums."""
+
+from .bug import WRONG_NUMBERS, bug
+
+EARLY = "read of shared memory before its asynchronous copy was waited for"
+
+# ---- three stages in flight (conv_gemm_cuda.cu)
+
+bug(
+    "wait_for_one_stage_too_few",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=EARLY,
+    find="cp_async_wait<kStages - 2>();",
+    replacement="cp_async_wait<kStages - 1>();",
+)
+bug(
+    "no_wait_for_stages",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=EARLY,
+    find="    ptx::cp_async_wait<kStages - 2>();  //",
+    replacement="    //",
+)
+bug(
+    "stage_overwritten_while_it_is_read",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report="shared memory race (write after read)",
+    find="    __syncthreads();  // everyone's is;",
+    replacement="    if (k < kStages) __syncthreads();  // everyone's is;",
+)
+bug(
+    "stage_that_is_multiplied_is_filled",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=EARLY,
+    find="if (k + kStages - 1 < steps) load(writing);",
+    replacement="if (k + kStages - 1 < steps) load(reading);",
+)
+bug(
+    "stages_that_are_not_committed",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=EARLY,
+    find="load(writing);\n    ptx::cp_async_commit();",
+    replacement="load(writing);",
+)
+bug(
+    "strips_in_stages_that_are_read",
+    source="conv_gemm",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report="shared memory race (write after read)",
+    find="  __syncthreads();  // the stages are done with\n",
+    replacement="",
+)
+bug(
+    "strip_overwritten_while_it_is_read",
+    source="conv_gemm",
+    file="conv_epilogue.cuh",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report="shared memory race (write after read)",
+    find="    __syncwarp();  // the strip has been read\n",
+    replacement="",
+)
+bug(
+    "prologue_of_a_chunk_that_another_thread_copies",
+    source="conv_gemm",
+    file="conv_load.cuh",
+    call="convolution_prologue",
+    kernel="correlate_tiles",
+    report=EARLY,
+    find="apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk())])",
+    replacement="apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk() ^ 1)])",
+)
+bug(
+    "tap_beyond_the_image",
+    source="conv_gemm",
+    file="conv_load.cuh",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report="not device memory",
+    find="const bool inside = some && unsigned(r) < unsigned(from.h) && unsigned(s) < unsigned(from.w);",
+    replacement="const bool inside = some && unsigned(s) < unsigned(from.w);",
+)
+bug(
+    "fragments_read_as_if_not_swizzled",
+    source="conv_gemm",
+    file="products.cuh",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=WRONG_NUMBERS,
+    find="&a[rows_at(m + i * 16 + t % 16, step * 2 + t / 16)]",
+    replacement="&a[(m + i * 16 + t % 16) * kRowChunks + step * 2 + t / 16]",
+)
+bug(
+    "fragments_in_the_wrong_order",
+    source="conv_gemm",
+    file="products.cuh",
+    call="convolution_in_tiles",
+    kernel="correlate_tiles",
+    report=WRONG_NUMBERS,
+    find="y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]",
+    replacement="y[j / 2][j % 2], y[j / 2][j % 2 + 2]",
+)
+
+# ---- halos (conv_halo_cuda.cu)
+
+bug(
+    "no_wait_for_halos",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report=EARLY,
+    find="    ptx::cp_async_wait<0>();\n    const HaloTile tile",
+    replacement="    const HaloTile tile",
+)
+bug(
+    "next_halo_over_the_strips",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report="shared memory",
+    find="    __syncthreads();  // the halo and the filter are there;",
+    replacement="    if (t == int(blockIdx.x)) __syncthreads();  // the halo and the filter are there;",
+)
+bug(
+    "strips_in_a_halo_that_is_read",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report="shared memory race (write after read)",
+    find="    __syncthreads();  // everyone is done with the halo: strips take its place\n",
+    replacement="",
+)
+bug(
+    "filter_before_the_tables",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report="shared memory",
+    find="  __syncthreads();  // the tables and the zeros are there\n",
+    replacement="",
+)
+bug(
+    "halo_one_row_short",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report="read of uninitialised shared memory",
+    find="h.halo = (h.halo_h * h.halo_w * p.pixel_chunks) << p.log_images;",
+    replacement="h.halo = ((h.halo_h - 1) * h.halo_w * p.pixel_chunks) << p.log_images;",
+)
+bug(
+    "halo_beyond_the_images",
+    source="conv_halo",
+    call="convolution_in_halos",
+    kernel="correlate_halos",
+    report="global memory",
+    find="tile.image + image < p.images && unsigned(y)",
+    replacement="unsigned(y)",
+)
+
+# ---- the weight gradient (conv_weight_cuda.cu) and moments (conv_fused_cuda.cu)
+
+bug(
+    "weight_gradient_waits_for_too_little",
+    source="conv_weight",
+    call="convolution_in_tiles",
+    kernel="weight_tiles",
+    report=EARLY,
+    find="cp_async_wait<kStages - 2>();",
+    replacement="cp_async_wait<kStages - 1>();",
+)
+bug(
+    "weight_gradient_without_a_barrier",
+    source="conv_weight",
+    call="convolution_in_tiles",
+    kernel="weight_tiles",
+    report=EARLY,
+    find="cp_async_wait<kStages - 2>();\n    __syncthreads();",
+    replacement="cp_async_wait<kStages - 2>();",
+)
+bug(
+    "piece_that_goes_on_too_long",
+    source="conv_weight",
+    call="convolution_in_tiles",
+    kernel="weight_tiles",
+    report="global memory read out of bounds",
+    find="p.phase.positions - begin < p.piece ? p.phase.positions : begin + p.piece;",
+    replacement="begin + p.piece;",
+)
+bug(
+    "sums_of_a_piece_that_is_not_there",
+    source="conv_weight",
+    call="convolution_in_tiles",
+    kernel="sum_pieces",
+    report="global memory",
+    find="for (int p = 0; p < pieces; ++p) total",
+    replacement="for (int p = 0; p <= pieces; ++p) total",
+)
+bug(
+    "means_that_are_not_there_yet",
+    source="conv_fused",
+    call="convolution_moments",
+    kernel="join_parts",
+    report="shared memory",
+    find="sum / count : 0.0;\n  __syncthreads();",
+    replacement="sum / count : 0.0;",
+)
