@@ -12,8 +12,8 @@ launch. Three ways to compute the same step, in bfloat16:
               shortcut reads is written; the data gradient's epilogue does dReLU and the sums, and the rest of the batch
               norm's gradient happens when it is read
 
-Arrays are counted once for each kernel that reads or writes them. Small parts (the classifier, pooling beside ResNet-50's
-first one) are left out; the optimizer reads and writes five float32 per parameter.
+Arrays are counted once for each kernel that reads or writes them. Small parts (the classifier, all pooling but
+ResNet-50's first) are left out; the optimizer reads and writes five float32 per parameter.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def rows(sw: Any) -> list[list[str]]:
                     size = f"{layer.channels} -> {layer.out}, {layer.kernel}x{layer.kernel}"
                     size += f" /{layer.stride}" if layer.stride > 1 else ""
                     found.append([
-                        f"{network}, {batch}", f"`{layer.name}`", f"{size}, {layer.side}x{layer.side}", short, algorithm,
-                        blocks, occupancy, f"{bytes_ * 1e-6:.1f}", f"{flop * 1e-9:.2f}",
+                        f"{network}, {batch}", f"`{layer.name}`", f"{size}, {layer.side}x{layer.side}", short,
+                        algorithm, blocks, occupancy, f"{bytes_ * 1e-6:.1f}", f"{flop * 1e-9:.2f}",
                         "memory" if memory > arithmetic else "tensor cores", least,
                     ])  # fmt: skip
     return found

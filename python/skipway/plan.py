@@ -71,7 +71,8 @@ def show_plan(model: nn.Module, input: Any, *, backward: bool = False, repeats: 
         repeats: runs; each time is the least of them.
 
     Returns:
-        The printed :class:`Plan`; on a CUDA device with the kernel, its tile, and the reason. `backends.cpu.set_conv_algorithm` changes what "auto" chose.
+        The printed :class:`Plan`; on a CUDA device with the kernel, its tile, and the reason.
+        `backends.cpu.set_conv_algorithm` changes what "auto" chose.
 
     Raises:
         ValueError: repeats < 1.
@@ -185,7 +186,7 @@ def _algorithm(module: Any, arguments: tuple[Any, ...], plan: dict[str, Any], pa
     device = module.weight.device
     if device.type == "cpu":
         return str(plan[key]), ""
-    algorithm, why, _ = _core._conv_cuda_plan(*arguments, pass_=key, device=device.index or 0)
+    algorithm, why, _ = _core._conv_cuda_plan(*(*arguments, key, False, device.index or 0))
     return algorithm, why
 
 
