@@ -11,6 +11,7 @@
 #include "kernels/isa.h"
 #include "ops/batch_norm.h"
 #include "ops/conv_bf16.h"
+#include "ops/conv_plan.h"
 #include "ops/fma_rate.h"
 
 namespace skipway::bindings {

@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "ops/conv_packed.h"
+#include "ops/conv_plan.h"
 #include "ops/copy.h"
 
 namespace skipway {

@@ -12,7 +12,6 @@
 #include <string>
 
 #include "core/tensor.h"
-#include "kernels/conv_choice.h"
 #include "kernels/conv_fused_args.h"
 #include "kernels/conv_shape.h"
 #include "kernels/dispatch.h"
@@ -96,20 +95,6 @@ struct ConvWeightGradArgs {
   void* dweight;
   bool tf32 = false;
 };
-// What a CUDA device would do, by the kernel "conv_plan", which launches nothing: lines "algorithm", "reason" and
-// "blocks threads bytes" (of shared memory). multiprocessors: of another device of its kind, 0 for this one's.
-struct ConvPlanArgs {
-  ConvShape shape;
-  DType dtype;
-  ConvPass pass;
-  bool fused;  // there is more to do than the convolution
-  char* text;
-  size_t size;
-};
-using conv_plan_args = ConvPlanArgs;
-std::string conv_cuda_plan(const ConvShape& shape, DType dtype, ConvPass pass, bool fused, Device device,
-                           int multiprocessors = 0);
-
 struct ChannelSumArgs {  // sum over the rows of a dense (rows, channels) matrix
   int64_t rows, channels;
   DType dtype;

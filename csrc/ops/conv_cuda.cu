@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ops/conv_kernels.cuh"
+#include "ops/conv_plan.h"
 #include "ops/matmul_cublas.cuh"
 
 namespace skipway::cuda {

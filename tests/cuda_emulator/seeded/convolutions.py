@@ -184,7 +184,7 @@ bug(
     source="conv_weight",
     call="convolution_in_tiles",
     kernel="weight_tiles",
-    report=EARLY,
+    report="shared memory",
     find="cp_async_wait<kStages - 2>();\n    __syncthreads();",
     replacement="cp_async_wait<kStages - 2>();",
 )
