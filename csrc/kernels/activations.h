@@ -15,11 +15,11 @@ namespace SW_ISA {
 // x within [-1000, 1000]: e^-1000 is 0 in every dtype, and 1000 * 0 is 0 where infinity * 0 would be NaN.
 template <class V>
 SW_INLINE V finite_low(V x) {
-  return x < -1000 ? V{} - 1000 : x;
+  return at_least(x, V{} - 1000);
 }
 template <class V>
 SW_INLINE V finite(V x) {
-  return x > 1000 ? V{} + 1000 : finite_low(x);
+  return at_most(finite_low(x), V{} + 1000);
 }
 
 template <class T>

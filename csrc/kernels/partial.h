@@ -32,9 +32,7 @@ SW_INLINE void vstore_first(double* p, vdouble v, int64_t count) {
   _mm512_mask_storeu_pd(p, __mmask8(first_lanes_mask(count)), (__m512d)v);
 }
 SW_INLINE void vstore_first(bfloat16* p, vfloat v, int64_t count) {
-  bfloat16 rounded[Lanes<float>::n];
-  vstore(rounded, v);
-  _mm256_mask_storeu_epi16(p, first_lanes_mask(count), load_raw<__m256i>(rounded));
+  _mm256_mask_storeu_epi16(p, first_lanes_mask(count), (__m256i)bfloat16_bits(v));
 }
 
 #else

@@ -8,6 +8,10 @@
 
 #include "core/dtype.h"
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #ifndef SW_ISA
 #define SW_ISA baseline
 #endif
@@ -58,16 +62,59 @@ SW_INLINE V load_raw(const P* p) {
 }
 SW_INLINE vfloat vload(const float* p) { return load_raw<vfloat>(p); }
 SW_INLINE vdouble vload(const double* p) { return load_raw<vdouble>(p); }
-SW_INLINE vfloat vload(const bfloat16* p) { return (vfloat)(__builtin_convertvector(load_raw<vhalf>(p), vuint) << 16); }
+// bfloat16 is the upper half of a float32.
+SW_INLINE vfloat vload(const bfloat16* p) {
+#if defined(__AVX512BW__)
+  return (vfloat)((vuint)_mm512_maskz_cvtepu16_epi32(0xffff, load_raw<__m256i>(p)) << 16);
+#elif defined(__AVX2__)
+  return (vfloat)((vuint)_mm256_cvtepu16_epi32(load_raw<__m128i>(p)) << 16);
+#else
+  return (vfloat)(__builtin_convertvector(load_raw<vhalf>(p), vuint) << 16);
+#endif
+}
 SW_INLINE void vstore(float* p, vfloat v) { __builtin_memcpy(p, &v, sizeof v); }
 SW_INLINE void vstore(double* p, vdouble v) { __builtin_memcpy(p, &v, sizeof v); }
+// Rounded to the nearest bfloat16, to even on a tie, in the upper half of each lane (the lower half is garbage):
+// u + 0x7fff + (bit 16 of u); a NaN keeps its upper half and becomes quiet.
+SW_INLINE vuint round_to_upper(vfloat v) {
+  const vuint u = (vuint)v, rounded = u + 0x7fff + ((u >> 16) & 1);
+#if defined(__AVX512BW__)
+  const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+  return (vuint)_mm512_mask_or_epi32((__m512i)rounded, nan, (__m512i)u, _mm512_set1_epi32(0x400000));
+#else
+  return v == v ? rounded : u | 0x400000;
+#endif
+}
+SW_INLINE vhalf bfloat16_bits(vfloat v) {
+  const vuint u = round_to_upper(v) >> 16;
+#if defined(__AVX512BW__)
+  return (vhalf)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)u);
+#elif defined(__AVX2__)
+  return (vhalf)_mm256_castsi256_si128(
+      _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)u, (__m256i)u), 0x08));  // 16-byte halves pack separately
+#else
+  return __builtin_convertvector(u, vhalf);
+#endif
+}
 SW_INLINE void vstore(bfloat16* p, vfloat v) {
-  const vuint u = (vuint)v;
-  const vuint rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  const vuint nan = (u >> 16) | 0x40;
-  const vhalf h = __builtin_convertvector((vuint)(v == v) ? rounded : nan, vhalf);
+  const vhalf h = bfloat16_bits(v);
   __builtin_memcpy(p, &h, sizeof h);
 }
+
+// Two vectors of bfloat16 at once, for elementwise work: the elements at even and at odd places, which costs a shift
+// and a mask where two vloads cost shuffles too.
+struct EvenOdd {
+  vfloat even, odd;
+};
+SW_INLINE EvenOdd load_even_odd(const bfloat16* p) {
+  const vuint u = load_raw<vuint>(p);
+  return {(vfloat)(u << 16), (vfloat)(u & 0xffff0000u)};
+}
+SW_INLINE void store_even_odd(bfloat16* p, EvenOdd v) {
+  const vuint even = round_to_upper(v.even) >> 16, odd = round_to_upper(v.odd) & 0xffff0000u, u = even | odd;
+  __builtin_memcpy(p, &u, sizeof u);
+}
+
 // The first `count` lanes (0 <= count < n); the others load as zero and are not stored.
 template <class T>
 SW_INLINE typename Lanes<T>::vec vload_n(const T* p, int64_t count) {
@@ -99,6 +146,23 @@ template <class V>
 SW_INLINE V vmin(V a, V b) {
   return (a < b) | (a != a) ? a : b;
 }
+// x < bound ? bound : x and x > bound ? bound : x, in one instruction. NaN in x stays.
+#if defined(__AVX512F__)
+SW_INLINE vfloat at_least(vfloat x, vfloat bound) {
+  return (vfloat)_mm512_maskz_max_ps(0xffff, (__m512)bound, (__m512)x);
+}
+SW_INLINE vfloat at_most(vfloat x, vfloat bound) {
+  return (vfloat)_mm512_maskz_min_ps(0xffff, (__m512)bound, (__m512)x);
+}
+#elif defined(__AVX2__)
+SW_INLINE vfloat at_least(vfloat x, vfloat bound) { return (vfloat)_mm256_max_ps((__m256)bound, (__m256)x); }
+SW_INLINE vfloat at_most(vfloat x, vfloat bound) { return (vfloat)_mm256_min_ps((__m256)bound, (__m256)x); }
+#else
+SW_INLINE vfloat at_least(vfloat x, vfloat bound) { return x < bound ? bound : x; }
+SW_INLINE vfloat at_most(vfloat x, vfloat bound) { return x > bound ? bound : x; }
+#endif
+SW_INLINE vdouble at_least(vdouble x, vdouble bound) { return x < bound ? bound : x; }
+SW_INLINE vdouble at_most(vdouble x, vdouble bound) { return x > bound ? bound : x; }
 SW_INLINE vfloat vabs(vfloat x) { return (vfloat)((vint)x & 0x7fffffff); }
 SW_INLINE vdouble vabs(vdouble x) { return (vdouble)((vlong)x & 0x7fffffffffffffffll); }
 template <class V>

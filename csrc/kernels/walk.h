@@ -1,9 +1,9 @@
 // How elementwise kernels reach their operands, whatever their strides and dtype.
 //
-// run_elementwise cuts the order of a Walk into chunks; an operand that is dense and of the compute
-// type is used in place, any other is first gathered and converted into a chunk in L1. So a kernel is one loop over
+// run_elementwise cuts the order of a Walk into chunks; an operand of the compute type that is dense, or has dense
+// rows, is used in place, any other is first gathered and converted into a chunk in L1. So a kernel is one loop over
 // dense memory, written for three compute types: float (also for bfloat16), double and int64_t (for all integers and
-// bool).
+// bool). A few ops that are cheaper than the conversion are written for bfloat16 in place too.
 #pragma once
 #include "core/parallel.h"
 #include "kernels/simd.h"
@@ -51,13 +51,25 @@ SW_INLINE vlong wide_mul(vlong a, vlong b) { return (vlong)((vulong)a * (vulong)
 
 template <class T>
 SW_INLINE typename Wide<T>::vec wide_load(const T* p) {
-  return load_raw<typename Wide<T>::vec>(p);
+  if constexpr (dtype_of<T> == DType::Int64) {
+    return load_raw<vlong>(p);
+  } else {
+    return vload(p);
+  }
+}
+template <class T>
+SW_INLINE void wide_store(T* p, typename Wide<T>::vec v) {
+  if constexpr (dtype_of<T> == DType::Int64) {
+    __builtin_memcpy(p, &v, sizeof v);
+  } else {
+    vstore(p, v);
+  }
 }
 template <class T>
 SW_INLINE typename Wide<T>::vec wide_load_n(const T* p, int64_t count) {
-  typename Wide<T>::vec v{};
-  __builtin_memcpy(&v, p, size_t(count) * sizeof(T));
-  return v;
+  T lanes[Wide<T>::n] = {};
+  __builtin_memcpy(lanes, p, size_t(count) * sizeof(T));
+  return wide_load(lanes);
 }
 template <class T>
 SW_INLINE typename Wide<T>::vec wide_set(T x) {
@@ -69,23 +81,28 @@ template <class T, int kIn, class F>
 SW_INLINE void map_wide(T* o, const T* const (&in)[kIn], int64_t n, const F& f) {
   using V = typename Wide<T>::vec;
   constexpr int64_t w = Wide<T>::n;
-  const auto apply = [&](auto&& load) -> V {
+  const auto apply = [&](auto&& load) __attribute__((always_inline)) -> V {
     if constexpr (kIn == 1) {
-      return f(load(in[0]));
+      return f(load(0));
     } else if constexpr (kIn == 2) {
-      return f(load(in[0]), load(in[1]));
+      return f(load(0), load(1));
     } else {
-      return f(load(in[0]), load(in[1]), load(in[2]));
+      return f(load(0), load(1), load(2));
     }
   };
   int64_t i = 0;
-  for (; i + w <= n; i += w) {
-    const V y = apply([&](const T* p) { return wide_load(p + i); });
-    __builtin_memcpy(o + i, &y, sizeof y);
+  if constexpr (dtype_of<T> == DType::BFloat16) {
+    for (; i + 2 * w <= n; i += 2 * w) {
+      EvenOdd x[kIn];
+      for (int k = 0; k < kIn; ++k) x[k] = load_even_odd(in[k] + i);
+      store_even_odd(o + i, {apply([&](int k) { return x[k].even; }), apply([&](int k) { return x[k].odd; })});
+    }
   }
+  for (; i + w <= n; i += w) wide_store(o + i, apply([&](int k) { return wide_load(in[k] + i); }));
   if (i < n) {
-    const V y = apply([&](const T* p) { return wide_load_n(p + i, n - i); });
-    __builtin_memcpy(o + i, &y, size_t(n - i) * sizeof(T));
+    T lanes[w];
+    wide_store(lanes, apply([&](int k) { return wide_load_n(in[k] + i, n - i); }));
+    __builtin_memcpy(o + i, lanes, size_t(n - i) * sizeof(T));
   }
 }
 // The same element by element, for what has no vector form (the C library's functions).
@@ -100,6 +117,33 @@ SW_INLINE void map_scalar(T* o, const T* const (&in)[kIn], int64_t n, const F& f
   }
 }
 
+// Where a walk stands: index and offset of element pos, and the runs along the innermost dimension from there.
+struct Cursor {
+  const Walk& w;
+  int64_t index[kMaxDims], offset = 0;
+  SW_INLINE Cursor(const Walk& walk, int64_t pos) : w(walk) {
+    for (int d = w.ndim - 1; d >= 0; --d) {
+      index[d] = pos % w.sizes[d];
+      pos /= w.sizes[d];
+      offset += index[d] * w.strides[d];
+    }
+  }
+  SW_INLINE int64_t run(int64_t n) const {
+    const int64_t left = w.sizes[w.ndim - 1] - index[w.ndim - 1];
+    return left < n ? left : n;
+  }
+  SW_INLINE void advance(int64_t count) {
+    int d = w.ndim - 1;
+    index[d] += count;
+    offset += count * w.strides[d];
+    for (; d > 0 && index[d] == w.sizes[d]; --d) {
+      offset += w.strides[d - 1] - w.sizes[d] * w.strides[d];
+      index[d] = 0;
+      ++index[d - 1];
+    }
+  }
+};
+
 // Which run of equal elements holds [pos, pos + count); -1 if none does.
 SW_INLINE int64_t run_at(const Walk& w, int64_t pos, int64_t count) {
   const int64_t size = w.sizes[w.ndim - 1];
@@ -107,40 +151,71 @@ SW_INLINE int64_t run_at(const Walk& w, int64_t pos, int64_t count) {
   return (pos + count - 1) / size == pos / size ? pos / size : -1;
 }
 
+inline constexpr int64_t kLongRow = 128;  // elements of a row that is worth a call of its own
+
+// The length of w's dense rows of at least kLongRow elements; 0 where it has none.
+SW_INLINE int64_t row_of(const Walk& w) {
+  const int64_t size = w.sizes[w.ndim - 1];
+  return w.strides[w.ndim - 1] == 1 && size >= kLongRow ? size : 0;
+}
+
 // f(T* out, const T* const (&in)[kIn], count) over chunks of the n elements. An operand that repeats within a chunk (a
-// number, a bias along the innermost dimension) is gathered once per task.
+// number, a short bias along the innermost dimension) is gathered once per task; where rows are read in place, chunks
+// end where rows do.
 template <class T, int kIn, class F>
 SW_INLINE void run_elementwise(int64_t n, const Walk& out, const Walk* const (&in)[kIn], const F& f) {
-  bool direct[kIn], repeats[kIn], all_direct = out.dense() && out.dtype == dtype_of<T>;
-  const bool out_direct = all_direct;
-  int64_t period = 1;
+  enum Way { Direct, Row, Repeats, Gather } way[kIn];
+  const bool out_direct = out.dense() && out.dtype == dtype_of<T>;
+  bool in_place = out_direct;  // nothing goes through a buffer
+  int64_t period = 1, row = 0;
   for (int k = 0; k < kIn; ++k) {
-    direct[k] = in[k]->dense() && in[k]->dtype == dtype_of<T>;
-    all_direct = all_direct && direct[k];
-    const int64_t p = in[k]->period;
-    repeats[k] = !direct[k] && p <= kChunk && (p % period == 0 || period % p == 0);
-    if (repeats[k] && p > period) period = p;
+    const bool same = in[k]->dtype == dtype_of<T>;
+    const int64_t p = in[k]->period, length = same ? row_of(*in[k]) : 0;
+    if (same && in[k]->dense()) {
+      way[k] = Direct;
+    } else if (p <= kChunk && (p % period == 0 || period % p == 0)) {
+      way[k] = Repeats;
+      if (p > period) period = p;
+    } else if (length > 0 && (row == 0 || row == length)) {
+      way[k] = Row;
+      row = length;
+    } else {
+      way[k] = Gather;
+    }
+    in_place = in_place && (way[k] == Direct || way[k] == Row);
   }
   const int64_t chunk = period * (kChunk / period);
   parallel_for(n, chunk * (kGrain / chunk), [&](int64_t begin, int64_t end) {
     alignas(64) T buffer[kIn + 1][kChunk];
     const T* from[kIn];
-    int64_t filled[kIn];  // the run of equal elements (a bias along an outer dimension) that the buffer holds
+    int64_t filled[kIn], held[kIn];  // the run of equal elements (a bias along an outer dimension) in the buffer
     for (int k = 0; k < kIn; ++k) {
       from[k] = buffer[k];
       filled[k] = -1;
-      if (repeats[k]) walk_read(*in[k], 0, end - begin < chunk ? end - begin : chunk, dtype_of<T>, buffer[k]);
+      held[k] = 0;
+      if (way[k] == Repeats) walk_read(*in[k], 0, end - begin < chunk ? end - begin : chunk, dtype_of<T>, buffer[k]);
     }
-    const int64_t step = all_direct ? end - begin : chunk;
-    for (int64_t pos = begin; pos < end; pos += step) {
-      const int64_t count = end - pos < step ? end - pos : step;
+    for (int64_t pos = begin, count; pos < end; pos += count) {
+      count = end - pos;
+      if (!in_place && count > chunk - (pos - begin) % chunk) count = chunk - (pos - begin) % chunk;
+      if (row > 0 && count > row - pos % row) count = row - pos % row;
       for (int k = 0; k < kIn; ++k) {
-        if (direct[k]) {
-          from[k] = static_cast<const T*>(in[k]->data) + pos;
-        } else if (!repeats[k]) {
-          const int64_t run = run_at(*in[k], pos, count);
-          if (run < 0 || run != filled[k]) walk_read(*in[k], pos, count, dtype_of<T>, buffer[k]);
-          filled[k] = run;
+        switch (way[k]) {
+          case Direct:
+            from[k] = static_cast<const T*>(in[k]->data) + pos;
+            break;
+          case Row:
+            from[k] = static_cast<const T*>(in[k]->data) + Cursor(*in[k], pos).offset;
+            break;
+          case Repeats:
+            from[k] = buffer[k] + (pos - begin) % chunk;
+            break;
+          case Gather:
+            const int64_t run = run_at(*in[k], pos, count);
+            if (run >= 0 && run == filled[k] && count <= held[k]) break;
+            walk_read(*in[k], pos, count, dtype_of<T>, buffer[k]);
+            filled[k] = run;
+            held[k] = count;
         }
       }
       T* to = out_direct ? static_cast<T*>(out.data) + pos : buffer[kIn];
@@ -148,6 +223,14 @@ SW_INLINE void run_elementwise(int64_t n, const Walk& out, const Walk* const (&i
       if (!out_direct) walk_write(out, pos, count, dtype_of<T>, to);
     }
   });
+}
+
+// Whether every operand is bfloat16.
+template <int kIn>
+SW_INLINE bool all_bfloat16(const Walk& out, const Walk* const (&in)[kIn]) {
+  bool all = out.dtype == DType::BFloat16;
+  for (int k = 0; k < kIn; ++k) all = all && in[k]->dtype == DType::BFloat16;
+  return all;
 }
 
 }  // namespace SW_ISA

@@ -33,33 +33,6 @@ SW_INLINE void convert_loop(D* to, const S* from, int64_t n) {
   }
 }
 
-// Where a walk stands: index and offset of element pos, and the runs along the innermost dimension from there.
-struct Cursor {
-  const Walk& w;
-  int64_t index[kMaxDims], offset = 0;
-  Cursor(const Walk& walk, int64_t pos) : w(walk) {
-    for (int d = w.ndim - 1; d >= 0; --d) {
-      index[d] = pos % w.sizes[d];
-      pos /= w.sizes[d];
-      offset += index[d] * w.strides[d];
-    }
-  }
-  int64_t run(int64_t n) const {
-    const int64_t left = w.sizes[w.ndim - 1] - index[w.ndim - 1];
-    return left < n ? left : n;
-  }
-  void advance(int64_t count) {
-    int d = w.ndim - 1;
-    index[d] += count;
-    offset += count * w.strides[d];
-    for (; d > 0 && index[d] == w.sizes[d]; --d) {
-      offset += w.strides[d - 1] - w.sizes[d] * w.strides[d];
-      index[d] = 0;
-      ++index[d - 1];
-    }
-  }
-};
-
 // Unsigned integers of `bytes` bytes that may stand for elements of any type.
 template <int bytes>
 struct Raw;

@@ -188,9 +188,25 @@ void binary_run(const BinaryArgs& a, T* o, Pair<T> in, int64_t n) {
   }
 }
 
+// Those that are cheaper than the conversion of a chunk are worked out on bfloat16 in place.
+bool cheap(const BinaryArgs& a) {
+  return (a.op == BinaryOp::Add || a.op == BinaryOp::Sub || a.op == BinaryOp::Mul) &&
+         all_bfloat16<2>(a.out, {&a.a, &a.b});
+}
+void cheap_run(const BinaryArgs& a, bfloat16* o, Pair<bfloat16> in, int64_t n) {
+  if (a.op == BinaryOp::Mul) return map_wide<bfloat16, 2>(o, in, n, [](vfloat x, vfloat y) { return x * y; });
+  const float factor = a.op == BinaryOp::Sub ? -float(a.alpha) : float(a.alpha);
+  if (factor == 1) return map_wide<bfloat16, 2>(o, in, n, [](vfloat x, vfloat y) { return x + y; });
+  map_wide<bfloat16, 2>(o, in, n, [&](vfloat x, vfloat y) { return x + factor * y; });
+}
+
 }  // namespace
 
 void elementwise_binary(const BinaryArgs& a) {
+  if (cheap(a)) {
+    return run_elementwise<bfloat16, 2>(a.numel, a.out, {&a.a, &a.b},
+                                        [&](bfloat16* o, Pair<bfloat16> in, int64_t n) { cheap_run(a, o, in, n); });
+  }
   dispatch_compute(a.compute, [&]<class T>(Type<T>) {
     run_elementwise<T, 2>(a.numel, a.out, {&a.a, &a.b},
                           [&](T* o, const T* const(&in)[2], int64_t n) { binary_run<T>(a, o, in, n); });
