@@ -147,6 +147,15 @@ SW_INLINE void write_row(const CrossEntropyArgs& a, const T* x, T* dx, GradMode 
   });
 }
 
+// The same for class indices without label smoothing (all k but the target's are 0) into new memory: dx = g total p.
+template <class T>
+void plain_row(const CrossEntropyArgs& a, const T* x, T* dx, int64_t row, double g, double total) {
+  using S = typename Lanes<T>::scalar;
+  using V = typename Lanes<T>::vec;
+  const S max = S(a.rows_stats[row]), scale = S(g * total / a.rows_stats[a.rows + row]);
+  for_row(x, a.classes, S(0), [=](V v, int64_t c, int64_t lanes) { put(dx + c, scale * vexp(v - max), lanes); });
+}
+
 template <class T>
 void clear_row(T* dx, int64_t n, GradMode mode) {
   if (mode == GradMode::Write) __builtin_memset(static_cast<void*>(dx), 0, size_t(n) * sizeof(T));
@@ -162,7 +171,9 @@ void index_grad(const RowLoss<T>& rule, const CrossEntropyGradArgs& b, int64_t r
   if (t == a.ignore_index) return clear_row(dx, a.classes, b.dx.mode);
   const double before = b.dx.mode == GradMode::Add ? double(dx[t]) : 0;
   const double hit = double(rule.keep) * rule.weight_of(t), total = hit + double(rule.smooth) * rule.weight_sum;
-  if (a.logits || b.dx.mode == GradMode::Write) {
+  if (a.logits && rule.smooth == 0 && b.dx.mode == GradMode::Write) {
+    plain_row(a, x, dx, row, g, total);
+  } else if (a.logits || b.dx.mode == GradMode::Write) {
     write_row(a, x, dx, b.dx.mode, row, g, total, [&](int64_t c, int64_t lanes) {
       return rule.smooth == 0 ? V{} : rule.w ? rule.weights(c, lanes) * rule.smooth : V{} + rule.smooth;
     });

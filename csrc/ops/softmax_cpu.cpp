@@ -34,18 +34,18 @@ void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scala
   }
 }
 
-template <class T>
-void backward_row(const T* y, const T* dy, Grad dx, int64_t at, int64_t n, bool log, typename Lanes<T>::scalar sign) {
+// softmax: dx = y (dy - sum(y dy)) sign;   its logarithm: dx = dy - e^y sum(dy)
+template <class T, bool kLog, bool kAdd>
+void backward_row(const T* y, const T* dy, T* dx, int64_t n, typename Lanes<T>::scalar sign) {
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
-  T* out = static_cast<T*>(dx.data) + at;
   const S sum =
-      S(row_sum(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) { return log ? g : g * take(y + c, lanes); }));
+      S(row_sum(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) { return kLog ? g : g * take(y + c, lanes); }));
   for_row(dy, n, S(0), [&](V g, int64_t c, int64_t lanes) {
     const V v = take(y + c, lanes);
-    V d = log ? g - vexp(v) * sum : v * (g - sum) * sign;
-    if (dx.mode == GradMode::Add) d += take(out + c, lanes);
-    put(out + c, d, lanes);
+    V d = kLog ? g - vexp(v) * sum : v * (g - sum) * sign;
+    if constexpr (kAdd) d += take(dx + c, lanes);
+    put(dx + c, d, lanes);
   });
 }
 
@@ -122,15 +122,18 @@ void backward(const SoftmaxGradArgs& a) {
   using S = typename Lanes<T>::scalar;
   const T *y = static_cast<const T*>(a.y), *dy = static_cast<const T*>(a.dy);
   const S sign = S(a.sign);
+  const bool add = a.dx.mode == GradMode::Add;
+  T* dx = static_cast<T*>(a.dx.data);
   if (a.inner != 1) {
-    T* dx = static_cast<T*>(a.dx.data);
     for_columns<T>(a.outer, a.n, a.inner, [&](int64_t at, int64_t lanes) {
-      backward_columns(y + at, dy + at, dx + at, a.dx.mode == GradMode::Add, a.n, a.inner, lanes, a.log, sign);
+      backward_columns(y + at, dy + at, dx + at, add, a.n, a.inner, lanes, a.log, sign);
     });
     return;
   }
+  const auto row = a.log ? (add ? backward_row<T, true, true> : backward_row<T, true, false>)
+                         : (add ? backward_row<T, false, true> : backward_row<T, false, false>);
   parallel_for(a.outer, max64(1, kTaskElements / max64(1, a.n)), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) backward_row(y + r * a.n, dy + r * a.n, a.dx, r * a.n, a.n, a.log, sign);
+    for (int64_t r = begin; r < end; ++r) row(y + r * a.n, dy + r * a.n, dx + r * a.n, a.n, sign);
   });
 }
 
