@@ -186,3 +186,20 @@ def test_each_call_draws_anew():
     _core.manual_seed(0)
     x = _core.from_numpy(np.ones(1000, np.float32))
     assert _core.dropout(x, 0.5).tolist() != _core.dropout(x, 0.5).tolist()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 16, 4, 4), (1, 24, 9), (2, 12, 3, 3)])
+def test_gradient_in_either_layout(name, shape):
+    """What the forward pass kept is in its memory order; a gradient in another order has the mask drawn again."""
+    rng = np.random.default_rng(1)
+    x, dy = rng.standard_normal(shape), rng.standard_normal(shape)
+    want = expected(name, x, dy, keep_of(5, shape, 0.4), 0.4)
+    for layout in ("row-major", "channels-last"):
+        for other in ("row-major", "channels-last"):
+            _core.manual_seed(5)
+            leaf = tensor(x, layout).requires_grad_()
+            y = getattr(_core, name)(leaf, 0.4, True)
+            (dx,) = _core._grad([y], [leaf], [tensor(dy, other)], False, False)
+            np.testing.assert_allclose(dx.numpy(), want[1], rtol=1e-6, atol=1e-6)

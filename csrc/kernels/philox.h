@@ -26,34 +26,96 @@ SW_INLINE vulong mul_low_halves(vulong a, vulong b) {
 #endif
 }
 
-// words[16 * w + j] = word w of block 16 * group + j. `stream` picks one of 256 disjoint sets of blocks.
-// Each 64-bit lane holds one 32-bit word; its upper half is garbage between rounds, which the multiplication ignores.
-[[maybe_unused]] static __attribute__((noinline)) void philox_group(RngKey key, uint64_t group, uint32_t* words,
-                                                                    uint32_t stream = 0) {
-  constexpr int n = kVecBytes / 8;
-  const uint64_t first = group * kPhiloxGroup;
-  const vulong m0 = vulong{} + kPhiloxM0, m1 = vulong{} + kPhiloxM1;
-  for (int j = 0; j < kPhiloxGroup; j += n) {
-    vulong c0 = vulong{} + uint64_t(uint32_t(first) + uint32_t(j));
-    for (int i = 0; i < n; ++i) c0[i] += uint64_t(i);
-    vulong c1 = vulong{} + uint64_t(uint32_t(first >> 32) | stream << 24);
-    vulong c2 = vulong{} + uint64_t(uint32_t(key.offset)), c3 = vulong{} + uint64_t(uint32_t(key.offset >> 32));
-    uint32_t k0 = uint32_t(key.seed), k1 = uint32_t(key.seed >> 32);
+// The keys of the ten rounds.
+struct PhiloxKeys {
+  uint64_t k0[kPhiloxRounds], k1[kPhiloxRounds];
+  SW_INLINE explicit PhiloxKeys(uint64_t seed) {
     for (int round = 0; round < kPhiloxRounds; ++round) {
-      const vulong p0 = mul_low_halves(m0, c0), p1 = mul_low_halves(m1, c2);
-      c0 = (p1 >> 32) ^ c1 ^ (vulong{} + uint64_t(k0));
-      c1 = p1;
-      c2 = (p0 >> 32) ^ c3 ^ (vulong{} + uint64_t(k1));
-      c3 = p0;
-      k0 += kPhiloxW0;
-      k1 += kPhiloxW1;
-    }
-    const vulong c[4] = {c0, c1, c2, c3};
-    for (int w = 0; w < 4; ++w) {
-      const vuint_half low = __builtin_convertvector(c[w], vuint_half);
-      __builtin_memcpy(words + 16 * w + j, &low, sizeof low);
+      k0[round] = uint32_t(uint32_t(seed) + uint32_t(round) * kPhiloxW0);
+      k1[round] = uint32_t(uint32_t(seed >> 32) + uint32_t(round) * kPhiloxW1);
     }
   }
+};
+
+inline constexpr int kPhiloxLanes = kVecBytes / 8;  // blocks in one vector
+inline constexpr int kPhiloxChains = 2;             // vectors at once, which hide the latency of a multiplication
+
+// c[w][v]: word w of kPhiloxLanes blocks from block 16 * group + j + v * kPhiloxLanes on. `stream` picks one of 256
+// disjoint sets of blocks. Each 64-bit lane holds one 32-bit word; its upper half is garbage, which the multiplication
+// ignores.
+SW_INLINE void philox_vectors(const PhiloxKeys& keys, uint64_t offset, uint64_t group, int j, uint32_t stream,
+                              vulong (&c)[4][kPhiloxChains]) {
+  const uint64_t first = group * kPhiloxGroup;
+  const vulong m0 = vulong{} + kPhiloxM0, m1 = vulong{} + kPhiloxM1;
+  vulong lane;
+  for (int i = 0; i < kPhiloxLanes; ++i) lane[i] = uint64_t(i);
+  for (int v = 0; v < kPhiloxChains; ++v) {
+    c[0][v] = lane + uint64_t(uint32_t(first) + uint32_t(j + v * kPhiloxLanes));
+    c[1][v] = vulong{} + uint64_t(uint32_t(first >> 32) | stream << 24);
+    c[2][v] = vulong{} + uint64_t(uint32_t(offset));
+    c[3][v] = vulong{} + uint64_t(uint32_t(offset >> 32));
+  }
+#pragma GCC unroll 10
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kPhiloxChains; ++v) {
+      const vulong p0 = mul_low_halves(m0, c[0][v]), p1 = mul_low_halves(m1, c[2][v]);
+      c[0][v] = (p1 >> 32) ^ c[1][v] ^ (vulong{} + keys.k0[round]);
+      c[1][v] = p1;
+      c[2][v] = (p0 >> 32) ^ c[3][v] ^ (vulong{} + keys.k1[round]);
+      c[3][v] = p0;
+    }
+  }
+}
+
+// words[16 * w + j] = word w of block 16 * group + j.
+[[maybe_unused]] static __attribute__((noinline)) void philox_group(const PhiloxKeys& keys, uint64_t offset,
+                                                                    uint64_t group, uint32_t* words,
+                                                                    uint32_t stream = 0) {
+  for (int j = 0; j < kPhiloxGroup; j += kPhiloxChains * kPhiloxLanes) {
+    vulong c[4][kPhiloxChains];
+    philox_vectors(keys, offset, group, j, stream, c);
+    for (int w = 0; w < 4; ++w) {
+      for (int v = 0; v < kPhiloxChains; ++v) {
+        const vuint_half low = __builtin_convertvector(c[w][v], vuint_half);
+        __builtin_memcpy(words + 16 * w + j + v * kPhiloxLanes, &low, sizeof low);
+      }
+    }
+  }
+}
+SW_INLINE void philox_group(RngKey key, uint64_t group, uint32_t* words, uint32_t stream = 0) {
+  philox_group(PhiloxKeys(key.seed), key.offset, group, words, stream);
+}
+
+// Bit 16 * w + j: whether word w of block 16 * group + j is at least `threshold` (up to 2^32).
+[[maybe_unused]] static __attribute__((noinline)) uint64_t philox_at_least(const PhiloxKeys& keys, uint64_t offset,
+                                                                           uint64_t group, uint64_t threshold) {
+  if (threshold > 0xffffffffull) return 0;
+  uint64_t bits = 0;
+#ifdef __AVX512F__
+  vulong c[4][kPhiloxChains];
+  philox_vectors(keys, offset, group, 0, 0, c);
+  const __m512i least = _mm512_set1_epi64(int64_t(threshold << 32));
+  for (int w = 0; w < 4; ++w) {
+    for (int v = 0; v < kPhiloxChains; ++v) {
+      bits |= uint64_t(_mm512_cmpge_epu64_mask((__m512i)(c[w][v] << 32), least)) << (16 * w + 8 * v);
+    }
+  }
+#else
+  uint32_t words[64];
+  philox_group(keys, offset, group, words);
+  for (int i = 0; i < 64; i += kVecBytes / 4) {
+    const vint kept = (vint)(load_raw<vuint>(words + i) >= uint32_t(threshold));
+#if defined(__AVX2__)
+    bits |= uint64_t(uint32_t(_mm256_movemask_ps((__m256)kept))) << i;
+#elif defined(__SSE2__)
+    bits |= uint64_t(uint32_t(_mm_movemask_ps((__m128)kept))) << i;
+#else
+    for (int k = 0; k < kVecBytes / 4; ++k) bits |= uint64_t(kept[k] & 1) << (i + k);
+#endif
+  }
+#endif
+  return bits;
 }
 
 }  // namespace SW_ISA

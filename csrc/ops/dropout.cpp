@@ -41,7 +41,7 @@ bool direct(const Tensor& x, const Reading& reading) {
 
 // y = dropout(x) in x's layout; y may share x's memory.
 void run(const Tensor& x, const Tensor& y, const Reading& reading, RngKey key, double p, double scale, double shift,
-         double dropped) {
+         double dropped, const Tensor& mask, bool read_mask) {
   SW_CHECK(
       !key.base || cuda::capturing(),
       "dropout: the forward pass was captured in a CUDA graph, whose replays draw other masks; capture the backward "
@@ -53,7 +53,16 @@ void run(const Tensor& x, const Tensor& y, const Reading& reading, RngKey key, d
   a.scale = scale;
   a.shift = shift;
   a.dropped = dropped;
+  if (mask.defined()) a.mask = mask.data_as<uint8_t>();
+  a.read_mask = read_mask;
   launch(x.device(), dropout_kernel, a);
+}
+
+// Where the draws of a forward pass over x are kept (see DropoutArgs); undefined where they are to be drawn again.
+Tensor empty_mask(const Tensor& x, const Reading& reading) {
+  const bool whole_bytes = x.is_contiguous() || x.size(1) % 8 == 0;
+  if (!x.device().is_cpu() || reading.per_channel || !whole_bytes) return {};
+  return empty(Shape{(x.numel() + 63) / 64 * 8}, DType::UInt8, x.device());
 }
 
 Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inplace, const Reading& reading,
@@ -72,11 +81,14 @@ Tensor apply(const char* op, const Tensor& x, double p, bool training, bool inpl
   const RngKey key = default_generator()->next(x.device());
   const Tensor in = direct(x, reading) ? x : contiguous(x.alias());
   Tensor y = inplace && direct(x, reading) ? x.alias() : empty_like(in);
-  run(in, y, reading, key, p, scale, shift, dropped);
-  tape::record(op, {y}, {x}, {}, [=](tape::Backward& b) {
+  const Tensor mask = tape::should_record({x}) ? empty_mask(in, reading) : Tensor();
+  run(in, y, reading, key, p, scale, shift, dropped, mask, false);
+  const bool row_major = in.is_contiguous();
+  tape::record(op, {y}, {x}, {mask}, [=](tape::Backward& b) {
     const Tensor dy = direct(b.grad(), reading) ? b.grad() : contiguous(b.grad());
     Tensor dx = empty_like(dy);
-    run(dy, dx, reading, key, p, scale, 0, 0);
+    const Tensor kept = dy.is_contiguous() == row_major ? b.saved(0) : Tensor();  // in the memory order of the forward
+    run(dy, dx, reading, key, p, scale, 0, 0, kept, kept.defined());
     b.give(0, dx);
   });
   if (!inplace) return y;

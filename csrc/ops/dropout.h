@@ -5,7 +5,7 @@
 //       shift = -scale a' p, dropped = scale a' + shift
 // p = 1 gives 0 everywhere. An element is dropped when its 32 Philox bits are below p 2^32; the bits belong to its
 // logical index (row-major), or to its (image, channel) for the variants that drop whole channels, so a mask is the
-// same for any memory layout and is never stored: backward draws it again.
+// same for any memory layout, and backward can draw it again.
 #pragma once
 #include "core/rng.h"
 #include "core/tensor.h"
@@ -31,6 +31,11 @@ struct DropoutArgs {
   bool channels_last;                 // memory order: images, spatial, channels
   bool per_channel;                   // one draw for each image and channel
   double scale, shift, dropped;
+  // On the CPU, a forward pass whose gradient may be asked for keeps its draws for it: bit i of `mask` (whole 64-bit
+  // words, in memory order) is whether element i is kept. With read_mask nothing is drawn. Null on CUDA, where drawing
+  // again is faster than reading.
+  uint8_t* mask;
+  bool read_mask;
 };
 SW_DECLARE_KERNEL(dropout_kernel, DropoutArgs)
 

@@ -16,34 +16,70 @@ SW_INLINE vlong keep_mask(const int8_t* keep, vdouble) {
   return __builtin_convertvector(load_raw<vkeep_double>(keep), vlong);
 }
 
-// keep[0..64) = -1 for the elements of a group of 64 that are kept, 0 for those dropped.
-__attribute__((noinline)) void keep_group(const DropoutArgs& a, int64_t group, int8_t* keep) {
-  uint32_t words[64];
-  philox_group(a.key, uint64_t(group), words);
-  const vuint threshold = vuint{} + uint32_t(a.threshold);
-  const vint any = vint{} - int32_t(a.threshold <= 0xffffffffull);  // p = 1 keeps nothing
-  for (int i = 0; i < 64; i += kVecBytes / 4) {
-    const vint kept = (vint)(load_raw<vuint>(words + i) >= threshold) & any;
-    const vkeep bytes = __builtin_convertvector(kept, vkeep);
-    __builtin_memcpy(keep + i, &bytes, sizeof bytes);
-  }
+// bit i ? v[i] : other[i]
+SW_INLINE vfloat select_bits(uint64_t bits, vfloat v, vfloat other) {
+#ifdef __AVX512F__
+  return (vfloat)_mm512_mask_blend_ps(__mmask16(bits), (__m512)other, (__m512)v);
+#else
+  vint lane;
+  for (int i = 0; i < Lanes<float>::n; ++i) lane[i] = 1 << i;
+  return (lane & (vint{} + int32_t(bits))) != 0 ? v : other;
+#endif
+}
+SW_INLINE vdouble select_bits(uint64_t bits, vdouble v, vdouble other) {
+#ifdef __AVX512F__
+  return (vdouble)_mm512_mask_blend_pd(__mmask8(bits), (__m512d)other, (__m512d)v);
+#else
+  vlong lane;
+  for (int i = 0; i < Lanes<double>::n; ++i) lane[i] = 1 << i;
+  return (lane & (vlong{} + int64_t(bits))) != 0 ? v : other;
+#endif
 }
 
+// Who draws: the rounds' keys are the same for all groups.
+struct Draw {
+  const DropoutArgs& a;
+  PhiloxKeys keys;
+  SW_INLINE explicit Draw(const DropoutArgs& args) : a(args), keys(args.key.seed) {}
+  // Bit i: whether element i of a group of 64 is kept.
+  SW_INLINE uint64_t bits(int64_t group) const {
+    return philox_at_least(keys, a.key.offset, uint64_t(group), a.threshold);
+  }
+  // keep[i] = -1 for the elements that are kept, 0 for those dropped.
+  SW_INLINE void group(int64_t group, int8_t* keep) const {
+    const uint64_t kept = bits(group);
+    for (int byte = 0; byte < 8; ++byte) {
+      // each of the 8 bits into a byte of its own, then 1 -> 255
+      const uint64_t b = kept >> (8 * byte) & 0xff;
+      const uint64_t spread = ((b * 0x0101010101010101ull & 0x8040201008040201ull) + 0x7f7f7f7f7f7f7f7full) >> 7;
+      const uint64_t full = (spread & 0x0101010101010101ull) * 0xff;
+      __builtin_memcpy(keep + 8 * byte, &full, 8);
+    }
+  }
+};
+
 // The keep bytes of elements [begin, begin + count).
-SW_INLINE void keep_range(const DropoutArgs& a, int64_t begin, int64_t count, int8_t* keep) {
+SW_INLINE void keep_range(const Draw& draw, int64_t begin, int64_t count, int8_t* keep) {
   int64_t done = 0;
   while (done < count) {
     const int64_t e = begin + done, skip = e % 64;
     const int64_t take = 64 - skip < count - done ? 64 - skip : count - done;
     if (take == 64) {
-      keep_group(a, e / 64, keep + done);
+      draw.group(e / 64, keep + done);
     } else {
       int8_t bytes[64];
-      keep_group(a, e / 64, bytes);
+      draw.group(e / 64, bytes);
       __builtin_memcpy(keep + done, bytes + skip, size_t(take));
     }
     done += take;
   }
+}
+
+// Eight keep bytes as bits.
+SW_INLINE uint8_t pack8(const int8_t* keep) {
+  uint64_t bytes;
+  __builtin_memcpy(&bytes, keep, 8);
+  return uint8_t((bytes & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
 }
 
 // y[i] = keep[i] ? x[i] * scale + shift : dropped
@@ -65,14 +101,43 @@ __attribute__((noinline)) void apply(const DropoutArgs& a, const T* x, T* y, con
   }
 }
 
-template <class T>
+// The same for 64 elements whose keep flags are bits.
+template <class T, bool kShift>
+SW_INLINE void apply_bits(const DropoutArgs& a, const T* x, T* y, uint64_t bits) {
+  using L = Lanes<T>;
+  using S = typename L::scalar;
+  const S scale = S(a.scale), shift = S(a.shift), dropped = S(a.dropped);
+#pragma GCC unroll 4
+  for (int i = 0; i < 64; i += L::n) {
+    auto v = vload(x + i) * scale;
+    if constexpr (kShift) v = v + shift;
+    vstore(y + i, select_bits(bits >> i, v, vset<T>(dropped)));
+  }
+}
+
+// Memory order is the order of drawing, or the bits were kept by an earlier call.
+template <class T, bool kShift>
 void each_element(const DropoutArgs& a, const T* x, T* y) {
   const int64_t n = a.images * a.channels * a.spatial;
+  const Draw draw(a);
   parallel_for(n, kTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += 64) {
-      int8_t keep[64];
-      keep_group(a, i / 64, keep);
-      apply(a, x + i, y + i, keep, end - i < 64 ? end - i : 64);
+      uint64_t bits;
+      if (a.read_mask) {
+        __builtin_memcpy(&bits, a.mask + i / 8, 8);
+      } else {
+        bits = draw.bits(i / 64);
+        if (a.mask) __builtin_memcpy(a.mask + i / 8, &bits, 8);
+      }
+      const int64_t count = end - i;
+      if (count >= 64) {
+        apply_bits<T, kShift>(a, x + i, y + i, bits);
+      } else {
+        T room[64] = {};
+        __builtin_memcpy(room, x + i, size_t(count) * sizeof(T));
+        apply_bits<T, kShift>(a, room, room, bits);
+        __builtin_memcpy(y + i, room, size_t(count) * sizeof(T));
+      }
     }
   });
 }
@@ -95,11 +160,12 @@ template <class T>
 void each_channel_last(const DropoutArgs& a, const T* x, T* y) {
   const int64_t c = a.channels, image = a.spatial * c;
   const int64_t tile = kTask / c + 1, tiles = (a.spatial + tile - 1) / tile;
+  const Draw draw(a);
   parallel_tasks(a.images * tiles, [&](int64_t task) {
     const int64_t n = task / tiles, first = task % tiles * tile;
     const int64_t last = first + tile < a.spatial ? first + tile : a.spatial;
     int8_t* keep = static_cast<int8_t*>(thread_scratch(0, size_t(c)));
-    keep_range(a, n * c, c, keep);
+    keep_range(draw, n * c, c, keep);
     for (int64_t s = first; s < last; ++s) apply(a, x + n * image + s * c, y + n * image + s * c, keep, c);
   });
 }
@@ -129,21 +195,24 @@ void each_element_last(const DropoutArgs& a, const T* x, T* y) {
   if (tile < 64) tile = 64;
   if (tile > a.spatial) tile = a.spatial;
   const int64_t tiles = (a.spatial + tile - 1) / tile;
+  const Draw draw(a);
   parallel_tasks(a.images * tiles, [&](int64_t task) {
     const int64_t n = task / tiles, first = task % tiles * tile;
     const int64_t count = a.spatial - first < tile ? a.spatial - first : tile;
     int8_t* keep = static_cast<int8_t*>(thread_scratch(0, size_t(padded * tile + 8)));
     int8_t* rows = static_cast<int8_t*>(thread_scratch(1, size_t(padded * 8)));
     if (count == a.spatial) {
-      keep_range(a, n * image, image, keep);
+      keep_range(draw, n * image, image, keep);
     } else {
-      for (int64_t k = 0; k < c; ++k) keep_range(a, n * image + k * a.spatial + first, count, keep + k * count);
+      for (int64_t k = 0; k < c; ++k) keep_range(draw, n * image + k * a.spatial + first, count, keep + k * count);
     }
     for (int64_t s = 0; s < count; s += 8) {
       for (int64_t k = 0; k < c; k += 8) transpose_8x8(keep + k * count + s, count, rows + k, padded);
       for (int64_t i = 0; i < 8 && s + i < count; ++i) {
         const int64_t at = n * image + (first + s + i) * c;
         apply(a, x + at, y + at, rows + i * padded, c);
+        if (!a.mask) continue;  // kept only where c is a multiple of 8
+        for (int64_t k = 0; k < c; k += 8) a.mask[(at + k) / 8] = pack8(rows + i * padded + k);
       }
     }
   });
@@ -159,7 +228,11 @@ void dropout_kernel(const DropoutArgs& a) {
     if (a.per_channel) {
       a.channels_last ? each_channel_last(a, x, y) : each_channel(a, x, y);
     } else {
-      a.channels_last ? each_element_last(a, x, y) : each_element(a, x, y);
+      if (a.channels_last && !a.read_mask) {
+        each_element_last(a, x, y);
+      } else {
+        a.shift != 0 ? each_element<T, true>(a, x, y) : each_element<T, false>(a, x, y);
+      }
     }
   });
 }
