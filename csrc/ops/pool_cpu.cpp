@@ -54,7 +54,34 @@ struct Cursor {
   }
 };
 using WindowCursor = Cursor<window_begin, window_end>;
-using HolderCursor = Cursor<first_window, end_window>;
+
+// first_window and end_window of one input position after the other.
+struct Holders {
+  const PoolAxis& axis;
+  int64_t at;
+  Range range;
+  int64_t behind, until;  // inputs from the last window's first element on; to the next first window's last element
+  SW_INLINE Holders(const PoolAxis& a, int64_t first) : axis(a) { start(first); }
+  SW_INLINE void start(int64_t i) {
+    at = i;
+    range = {first_window(axis, i), end_window(axis, i)};
+    behind = (i + axis.padding) % axis.stride;
+    const int64_t beyond = i + axis.padding - (axis.kernel - 1) * axis.dilation;
+    until = beyond <= 0 ? 1 - beyond : axis.stride - (beyond - 1) % axis.stride;
+  }
+  SW_INLINE void next() {
+    if (axis.adaptive) return start(at + 1);
+    ++at;
+    if (++behind == axis.stride) {
+      behind = 0;
+      if (range.end < axis.out) ++range.end;
+    }
+    if (--until == 0) {
+      until = axis.stride;
+      ++range.begin;
+    }
+  }
+};
 
 SW_INLINE int64_t reads_of(const PoolAxis* axis) {
   int64_t reads = 1;
@@ -97,10 +124,32 @@ SW_INLINE void max_window(const PoolAxis* axis, const Box& w, const T* x, int64_
   }
 }
 
+// What the sum of an output is divided by.
+SW_INLINE double divisor_of(const PoolArgs& a, const int64_t* o) {
+  if (a.divisor != 0) return a.divisor;
+  int64_t elements = 1;
+  for (int d = 0; d < 3; ++d) elements *= window_count(a.axis[d], o[d], a.count_include_pad);
+  return double(elements);
+}
+
+// sum / divisor; a multiplication, which is as exact and much faster, where the divisor is a power of two.
+template <class T>
+struct Average {
+  using S = typename Lanes<T>::scalar;
+  S divisor, factor;
+  bool exact;
+  SW_INLINE explicit Average(double d) : divisor(S(d)), factor(1 / S(d)) {
+    uint64_t bits;
+    __builtin_memcpy(&bits, &d, sizeof bits);
+    exact = (bits << 12) == 0 && factor * divisor == 1;
+  }
+  SW_INLINE Vec<T> of(Vec<T> sum) const { return exact ? sum * factor : sum / divisor; }
+};
+
 // Rows of the last axis are summed first: partial sums keep long sums accurate.
 template <class T, int NV>
 SW_INLINE void sum_window(const PoolAxis* axis, const Box& w, const T* x, int64_t c, const T* end, T* y, int64_t count,
-                          typename Lanes<T>::scalar divisor) {
+                          const Average<T>& average) {
   constexpr int L = Lanes<T>::n;
   Vec<T> total[NV] = {};
   for (int64_t i = w.r[0].begin; i < w.r[0].end; ++i) {
@@ -113,39 +162,38 @@ SW_INLINE void sum_window(const PoolAxis* axis, const Box& w, const T* x, int64_
       for (int v = 0; v < NV; ++v) total[v] += row[v];
     }
   }
-  for (int v = 0; v < NV; ++v) store_channels(y + v * L, total[v] / divisor, count - v * L);
+  for (int v = 0; v < NV; ++v) store_channels(y + v * L, average.of(total[v]), count - v * L);
 }
 
-// dx of one input: the windows that may hold it, in order.
-template <class T, bool kMax>
+// dx of NV vectors of channels of one input: the windows that may hold it, in order.
+template <class T, bool kMax, int NV>
 SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t* at, const T* dy, const T* end,
                            const int32_t* indices, const int32_t* indices_end, T* dx, int64_t count) {
+  constexpr int L = Lanes<T>::n;
   const PoolAxis* axis = a.axis;
   const Range* o = holders.r;
   const int64_t flat = (at[0] * axis[1].in + at[1]) * axis[2].in + at[2];
-  Vec<T> sum = {};
+  const Index<T> here = Index<T>{} + lane_int<T>(flat);
+  Vec<T> sum[NV] = {};
   for (int64_t i = o[0].begin; i < o[0].end; ++i) {
     for (int64_t j = o[1].begin; j < o[1].end; ++j) {
       for (int64_t k = o[2].begin; k < o[2].end; ++k) {
         const int64_t out = ((i * axis[1].out + j) * axis[2].out + k) * a.c;
-        const Vec<T> g = load_channels(dy + out, count, end);
-        if constexpr (kMax) {
-          const Index<T> here =
-              (Index<T>)(load_indices<T>(indices + out, count, indices_end) == Index<T>{} + lane_int<T>(flat));
-          sum += select(here, g, Vec<T>{});
-        } else {
-          double divisor = a.divisor;
-          if (divisor == 0) {
-            divisor =
-                double(window_count(axis[0], i, a.count_include_pad) * window_count(axis[1], j, a.count_include_pad) *
-                       window_count(axis[2], k, a.count_include_pad));
+        const int64_t position[3] = {i, j, k};
+        const Average<T> average(kMax ? 1 : divisor_of(a, position));
+        for (int v = 0; v < NV; ++v) {
+          const Vec<T> g = load_channels(dy + out + v * L, count - v * L, end);
+          if constexpr (kMax) {
+            const Index<T> index = load_indices<T>(indices + out + v * L, count - v * L, indices_end);
+            sum[v] += index == here ? g : Vec<T>{};
+          } else {
+            sum[v] += average.of(g);
           }
-          sum += g / typename Lanes<T>::scalar(divisor);
         }
       }
     }
   }
-  store_channels(dx, sum, count);
+  for (int v = 0; v < NV; ++v) store_channels(dx + v * L, sum[v], count - v * L);
 }
 
 // Windows that lie side by side and cover the input: each input belongs to one of them.
@@ -159,10 +207,9 @@ SW_INLINE bool tiles(const PoolAxis& a) {
 template <class T>
 void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
   constexpr int L = Lanes<T>::n;
-  using S = typename Lanes<T>::scalar;
   int64_t window[3];
   for (int d = 0; d < 3; ++d) window[d] = a.axis[d].in / a.axis[d].out;
-  const S divisor = a.divisor != 0 ? S(a.divisor) : S(window[0] * window[1] * window[2]);
+  const Average<T> average(a.divisor != 0 ? a.divisor : double(window[0] * window[1] * window[2]));
   const int64_t width = a.axis[2].in * a.c, rows = a.n * a.axis[0].in * a.axis[1].in;
   parallel_for(rows, 32768 / (width + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -174,7 +221,7 @@ void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
         for (int64_t k = 0; k < window[2]; ++k, to += a.c)
           for (int64_t c = 0; c < a.c; c += L) {
             const int64_t lanes = a.c - c < L ? a.c - c : L;
-            put(to + c, take(dy + from + o * a.c + c, lanes) / divisor, lanes);
+            put(to + c, average.of(take(dy + from + o * a.c + c, lanes)), lanes);
           }
     }
   });
@@ -189,20 +236,35 @@ void backward(const PoolGradArgs& args) {
     });
   }
   dispatch_float(a.dtype, [&]<class T>(Type<T>) {
-    const int64_t size[3] = {a.axis[0].in, a.axis[1].in, a.axis[2].in};
-    const int64_t plane = a.axis[0].out * a.axis[1].out * a.axis[2].out * a.c;
-    const T* dy = static_cast<const T*>(args.dy);
-    const HolderCursor start{a.axis};
-    for_positions(a.n, size, a.c, 2, start,
-                  [&](HolderCursor& cursor, int64_t n, const int64_t* at, int64_t c0, int64_t c1, int64_t flat) {
-                    cursor.move(at);
-                    for (int64_t c = c0; c < c1; c += Lanes<T>::n) {
-                      gradient_at<T, kMax>(a, cursor.box, at, dy + n * plane + c, dy + a.n * plane,
-                                           kMax ? a.indices + n * plane + c : nullptr,
-                                           kMax ? a.indices + a.n * plane : nullptr,
-                                           static_cast<T*>(args.dx) + flat * a.c + c, c1 - c);
-                    }
-                  });
+    constexpr int L = Lanes<T>::n;
+    const PoolAxis* axis = a.axis;
+    const int64_t rows = a.n * axis[0].in * axis[1].in, width = axis[2].in;
+    const int64_t plane = axis[0].out * axis[1].out * axis[2].out * a.c;
+    const T *dy = static_cast<const T*>(args.dy), *end = dy + a.n * plane;
+    const int32_t* indices_end = kMax ? a.indices + a.n * plane : nullptr;
+    const int64_t segment = kChannelWork / (a.c + 1) + 1, segments = (width + segment - 1) / segment;  // of a row
+    const int64_t grain = segments > 1 ? 1 : kChannelWork / (width * a.c + 1) + 1;
+    parallel_for(rows * segments, grain, [&](int64_t first, int64_t last) {
+      for (int64_t task = first; task < last; ++task) {
+        const int64_t row = task / segments, n = row / (axis[0].in * axis[1].in), from = task % segments * segment;
+        int64_t at[3] = {row / axis[1].in % axis[0].in, row % axis[1].in, from};
+        const int64_t until = from + segment < width ? from + segment : width;
+        Holders columns(axis[2], from);
+        Box holders = {};
+        for (int d = 0; d < 2; ++d) holders.r[d] = {first_window(axis[d], at[d]), end_window(axis[d], at[d])};
+        for (; at[2] < until; ++at[2], columns.next()) {
+          holders.r[2] = columns.range;
+          const auto run = [&]<int NV>(Type<int[NV]>, int64_t c) {
+            gradient_at<T, kMax, NV>(a, holders, at, dy + n * plane + c, end,
+                                     kMax ? a.indices + n * plane + c : nullptr, indices_end,
+                                     static_cast<T*>(args.dx) + (row * width + at[2]) * a.c + c, a.c - c);
+          };
+          int64_t c = 0;
+          for (; c + 4 * L <= a.c; c += 4 * L) run(Type<int[4]>{}, c);
+          for (; c < a.c; c += L) run(Type<int[1]>{}, c);
+        }
+      }
+    });
   });
 }
 
@@ -240,13 +302,7 @@ void avg_pool_forward(const PoolArgs& a) {
   dispatch_float(a.dtype, [&]<class T>(Type<T>) {
     const T* end = static_cast<const T*>(a.x) + a.n * a.c * a.axis[0].in * a.axis[1].in * a.axis[2].in;
     for_outputs<T>(a, [&]<int NV>(Type<int[NV]>, const Box& w, const int64_t* o, const T* x, int64_t y, int64_t count) {
-      double divisor = a.divisor;
-      if (divisor == 0) {
-        int64_t elements = 1;
-        for (int d = 0; d < 3; ++d) elements *= window_count(a.axis[d], o[d], a.count_include_pad);
-        divisor = double(elements);
-      }
-      sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count, typename Lanes<T>::scalar(divisor));
+      sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count, Average<T>(divisor_of(a, o)));
     });
   });
 }
