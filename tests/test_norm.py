@@ -126,3 +126,34 @@ def test_residual_add_keeps_nan_and_handles_layouts(isa, rng):
     assert np.array_equal(
         np.nan_to_num(numpy(_core.residual_add(wide, tensor(x)))), np.nan_to_num(x.astype(np.float64))
     )
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("columns", [1, 5, 17, 64, 1000, 2049, 5000])
+@pytest.mark.parametrize("mean, spread", [(0, 1), (1e4, 1), (-3, 1e-3), (0, 1e-14), (0, 1e25), (1e30, 1e29)])
+def test_layer_norm_at_any_scale(columns, mean, spread):
+    """Sums of squares that float32 cannot hold, and means far from zero."""
+    rng = np.random.default_rng(columns)
+    x = (mean + spread * rng.standard_normal((3, columns))).astype(np.float32)
+    x[1, 0] += np.float32(100 * spread)  # far from the others
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(1, keepdims=True)
+    want = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-30)
+    y = _core.layer_norm(_core.from_numpy(x), [columns], None, None, 1e-30).numpy()
+    np.testing.assert_allclose(y, want, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("shape, groups", [((2, 64, 9, 9), 8), ((20, 16, 6, 5), 4), ((3, 5, 7, 7), 5)])
+@pytest.mark.parametrize("mean, spread", [(0, 1), (1e4, 1), (0, 1e-18), (0, 1e22), (5, 0)])
+@pytest.mark.parametrize("first", [0, 1e3])
+def test_group_norm_at_any_scale(shape, groups, mean, spread, first):
+    """Sums relative to a first value that is far from the others, or whose squares float32 cannot hold."""
+    rng = np.random.default_rng(3)
+    x = (mean + spread * rng.standard_normal(shape)).astype(np.float32)
+    x[0, :, 0, 0] += np.float32(first * spread)
+    wide = x.astype(np.float64).reshape(shape[0], groups, -1)
+    centred = wide - wide.mean(2, keepdims=True)
+    want = (centred / np.sqrt((centred**2).mean(2, keepdims=True) + 1e-36)).reshape(shape)
+    y = _core.group_norm(_core.from_numpy(x), groups, None, None, 1e-36).numpy()
+    np.testing.assert_allclose(y, want, rtol=1e-4, atol=3e-5)

@@ -7,8 +7,10 @@
 //   dx = rstd * (weight * dz - mean(weight * dz) - xhat * mean(weight * dz * xhat))    (rstd * weight * dz in eval
 //   mode)
 //
-// Numerics: statistics are sums of (x - x0) and (x - x0)^2 in float64, x0 being the channel's first value. As x0 is one
-// of the n values, (mean - x0)^2 <= n * var, so the subtraction loses at most a factor n of float64's precision.
+// Numerics: statistics are sums of (x - s) and (x - s)^2 in float64, s being the average of a few of the channel's
+// values (float64: one). As s lies among the n values, (mean - s)^2 <= n * var, so the subtraction loses at most a
+// factor n of float64's precision. Narrower elements are first summed in float32, 64 rows at a time, and those sums in
+// float64; that stands where (mean - s)^2 <= 8 var for every channel and no square is near the limits of float32.
 #pragma once
 #include <optional>
 #include <string>

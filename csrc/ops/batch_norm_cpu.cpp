@@ -12,7 +12,22 @@ namespace {
 
 // ---- statistics -----------------------------------------------------------------------------------------------------
 
-// s1[c] = sum over rows of d, s2[c] = sum of d * d, d = x[row][c] - shift[c]
+// s1[c] = sum over rows of d, s2[c] = sum of d * d, d = x[row][c] - shift[c], for the columns from `c` on
+template <class T>
+void column_sums(const T* x, int64_t rows, int64_t period, int64_t c, const double* shift, double* s1, double* s2) {
+  for (; c < period; ++c) {
+    double a = 0, b = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const double d = double(x[r * period + c]) - shift[c];
+      a += d;
+      b += d * d;
+    }
+    s1[c] = a;
+    s2[c] = b;
+  }
+}
+
+// The same for all columns, by vectors.
 template <class T>
 void shifted_sums(const T* x, int64_t rows, int64_t period, const double* shift, double* s1, double* s2) {
   constexpr int U = kVecBytes == 64 ? 8 : 4;  // rows of 64 columns in one go, where registers hold their sums
@@ -33,22 +48,67 @@ void shifted_sums(const T* x, int64_t rows, int64_t period, const double* shift,
       vstore(s2 + c + u * kWide, b[u]);
     }
   }
-  for (; c < period; ++c) {
-    double a = 0, b = 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      const double d = double(x[r * period + c]) - shift[c];
-      a += d;
-      b += d * d;
-    }
-    s1[c] = a;
-    s2[c] = b;
-  }
+  column_sums(x, rows, period, c, shift, s1, s2);
 }
 
+// The same for elements narrower than float64: kShortSum rows at a time in float32, whose rounding is relative to d,
+// the distance from about the channel's mean. `reliable` says whether that was good enough.
+inline constexpr int64_t kShortSum = 64;
+
+// U vectors of columns
+template <int U, class T>
+SW_INLINE void short_strip(const T* x, int64_t rows, int64_t period, const double* shift, double* s1, double* s2) {
+  constexpr int L = Lanes<T>::n;
+  vfloat k[U];
+  for (int u = 0; u < U; ++u)
+    for (int i = 0; i < L; ++i) k[u][i] = float(shift[u * L + i]);
+  for (int i = 0; i < U * L; ++i) s1[i] = s2[i] = 0;
+  for (int64_t begin = 0; begin < rows; begin += kShortSum) {
+    vfloat a[U] = {}, b[U] = {};
+    const T* p = x + begin * period;
+    for (int64_t r = min64(kShortSum, rows - begin); r > 0; --r, p += period) {
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) {
+        const vfloat d = vload(p + u * L) - k[u];
+        a[u] += d;
+        b[u] += d * d;
+      }
+    }
+    for (int u = 0; u < U; ++u) {
+      add_wide(s1 + u * L, a[u]);
+      add_wide(s2 + u * L, b[u]);
+    }
+  }
+}
 template <class T>
+void short_shifted_sums(const T* x, int64_t rows, int64_t period, const double* shift, double* s1, double* s2) {
+  constexpr int L = Lanes<T>::n;
+  int64_t c = 0;
+  for (; c + 4 * L <= period; c += 4 * L) short_strip<4>(x + c, rows, period, shift + c, s1 + c, s2 + c);
+  for (; c + L <= period; c += L) short_strip<1>(x + c, rows, period, shift + c, s1 + c, s2 + c);
+  column_sums(x, rows, period, c, shift, s1, s2);
+}
+
+// Whether float32 sums of d and d^2 lost nothing that counts: the shift was within a few deviations of the mean,
+// and the squares neither overflowed nor vanished. NaN is not reliable.
+bool reliable(const ChannelPlan& p, const double* sums) {
+  const double n = double(p.rows);
+  for (int64_t c = 0; c < p.channels; ++c) {
+    const double m = sums[c] / n, square = sums[p.period + c] / n;
+    const bool constant = sums[c] == 0 && sums[p.period + c] == 0;
+    if (!constant && !(m * m <= 8 * (square - m * m) && square > 1e-30 && square < 1e33)) return false;
+  }
+  return true;
+}
+
+template <class T, bool kShort>
 void chunk_stats(const ChannelPlan& p, int64_t task, const T* x, const double* shift, double* sums) {
   double *s1 = sums, *s2 = sums + p.period;
-  shifted_sums(x + p.first(task) * p.period, p.count(task), p.period, shift, s1, s2);
+  if constexpr (kShort) {
+    short_shifted_sums(x + p.first(task) * p.period, p.count(task), p.period, shift, s1, s2);
+  } else {
+    shifted_sums(x + p.first(task) * p.period, p.count(task), p.period, shift, s1, s2);
+  }
   if (!p.last(task)) return;
   const T* rest = x + p.full * p.period;
   for (int64_t c = 0; c < p.tail; ++c) {
@@ -177,6 +237,41 @@ void apply_chunk(const ChannelNormArgs& a, const ChannelPlan& p, int64_t task, i
   });
 }
 
+// Shifts near the channels' means: averages of a few rows (exact where all their values are equal). float64 needs none.
+template <class T>
+void choose_shift(const ChannelPlan& p, const T* x, double* shift) {
+  const int64_t picks = sizeof(T) < sizeof(double) ? min64(16, p.rows / 16 + 1) : 1;
+  const int64_t stride = p.rows / picks * p.channels;
+  for (int64_t c = 0; c < p.channels; ++c) {
+    double sum = 0;
+    for (int64_t k = 0; k < picks; ++k) sum += double(x[k * stride + c]);
+    shift[c] = double(accumulate_type<T>(sum / double(picks)));
+  }
+  for (int64_t i = p.channels; i < p.period; ++i) shift[i] = shift[i - p.channels];
+}
+
+// The sums of one sample, over `shift`, in the first part of `sums`.
+template <class T>
+void sample_sums(const ChannelPlan& p, const T* x, const double* shift, double* sums) {
+  if constexpr (sizeof(T) < sizeof(double)) {
+    parallel_tasks(p.chunks, [&](int64_t t) { chunk_stats<T, true>(p, t, x, shift, sums + t * 2 * p.period); });
+    combine(p, sums);
+    if (reliable(p, sums)) return;
+  }
+  parallel_tasks(p.chunks, [&](int64_t t) { chunk_stats<T, false>(p, t, x, shift, sums + t * 2 * p.period); });
+  combine(p, sums);
+}
+
+// f(sample) for each; many samples run in parallel with each other, however big they are.
+template <class F>
+SW_INLINE void each_sample(const ChannelPlan& p, int64_t samples, const F& f) {
+  if (samples < 16) return for_samples(p, samples, [&](int64_t s, int64_t) { f(s); });
+  const int64_t size = max64(1, p.rows * p.channels);
+  parallel_for(samples, max64(1, kNormTask / size), [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) f(s);
+  });
+}
+
 template <class T>
 void forward(const ChannelNormArgs& a) {
   const ChannelPlan p(a.rows, a.channels);
@@ -192,14 +287,13 @@ void forward(const ChannelNormArgs& a) {
     return;
   }
   const bool running = a.running_mean != nullptr;
-  for_samples(p, a.samples, [&](int64_t s, int64_t) {
+  each_sample(p, a.samples, [&](int64_t s) {
     const T* x = static_cast<const T*>(a.x) + s * size;
     const Coefficients k = coefficients_of(a.coefficients, a.samples, a.channels, s);
     double* sums = static_cast<double*>(thread_scratch(0, size_t(p.chunks * 2 * p.period) * sizeof(double)));
     double* shift = static_cast<double*>(thread_scratch(1, size_t(p.period) * sizeof(double)));
-    for (int64_t i = 0, c = 0; i < p.period; ++i, c = c + 1 == p.channels ? 0 : c + 1) shift[i] = double(x[c]);
-    parallel_tasks(p.chunks, [&](int64_t t) { chunk_stats<T>(p, t, x, shift, sums + t * 2 * p.period); });
-    combine(p, sums);
+    choose_shift(p, x, shift);
+    sample_sums(p, x, shift, sums);
     finish_stats(a, p, shift, sums, k);
     if (running) return;
     finish_coefficients(a, k);
@@ -207,7 +301,7 @@ void forward(const ChannelNormArgs& a) {
   });
   if (!running) return;
   update_running(a, p);
-  for_samples(p, a.samples, [&](int64_t s, int64_t) {
+  each_sample(p, a.samples, [&](int64_t s) {
     const Coefficients k = coefficients_of(a.coefficients, a.samples, a.channels, s);
     finish_coefficients(a, k);
     parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, p.chunks - 1 - t, s, k); });

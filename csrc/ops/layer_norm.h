@@ -3,7 +3,8 @@
 //   y = (x - mean) * rstd * weight + bias,   rstd = 1 / sqrt(sum((x - mean)^2) / cols + eps)
 // Backward, with g = dy * weight and xhat = (x - mean) * rstd:
 //   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)),   dweight = sum over rows of dy * xhat,   dbias = sum of dy
-// (without mean(g) in RMS norm). Statistics are float64 sums shifted by the row's first value; see ops/batch_norm.h.
+// (without mean(g) in RMS norm). Statistics are sums shifted by about the row's mean or by its first value, in float64
+// or in short float32 parts; see ops/batch_norm.h.
 #pragma once
 #include <optional>
 

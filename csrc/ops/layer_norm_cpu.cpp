@@ -36,6 +36,66 @@ SW_INLINE void shifted_sums(const T* x, int64_t n, double shift, double& sum, do
   }
 }
 
+struct Moments {
+  double mean, var;
+};
+
+// From sums of x - shift and their squares. Centred only if there is a mean to take away.
+SW_INLINE Moments moments_of(double shift, double sum, double squares, int64_t n, bool centred) {
+  const double m = centred ? sum / double(n) : 0, var = squares / double(n) - m * m;
+  return {shift + m, var < 0 ? 0 : var};  // NaN stays
+}
+
+template <class T>
+SW_INLINE Moments row_moments(const T* x, int64_t n, bool centred) {
+  const double shift = centred && n > 0 ? double(x[0]) : 0;
+  double sum, squares;
+  shifted_sums(x, n, shift, sum, squares);
+  return moments_of(shift, sum, squares, n, centred);
+}
+
+// The same for elements that are narrower than float64, whose sums are short: up to kShort of them in float32, in as
+// many parts as 4 vectors have lanes. A first pass finds about the mean; shifted by that, rounding is relative to the
+// deviation and not to x. Squares that are too large or too small for float32 go the way above.
+template <class T>
+SW_INLINE Moments short_row_moments(const T* x, int64_t n, bool centred) {
+  constexpr int64_t kShort = 2048;
+  constexpr int L = Lanes<T>::n;
+  double total = 0, rest = 0, squares = 0;
+  for (int64_t begin = 0; centred && begin < n; begin += kShort) {
+    vfloat part[4] = {};
+    const int64_t end = min64(begin + kShort, n);
+    int64_t c = begin;
+    for (; c + 4 * L <= end; c += 4 * L)
+      for (int u = 0; u < 4; ++u) part[u] += vload(x + c + u * L);
+    for (; c < end; c += L) part[0] += take(x + c, min64(L, end - c));
+    total += double(hsum((part[0] + part[1]) + (part[2] + part[3])));
+  }
+  const float shift = centred ? float(total / double(n)) : 0;
+  for (int64_t begin = 0; begin < n; begin += kShort) {
+    vfloat part[4] = {}, square[4] = {};
+    const int64_t end = min64(begin + kShort, n);
+    int64_t c = begin;
+    for (; c + 4 * L <= end; c += 4 * L) {
+      for (int u = 0; u < 4; ++u) {
+        const vfloat d = vload(x + c + u * L) - shift;
+        part[u] += d;
+        square[u] += d * d;
+      }
+    }
+    for (; c < end; c += L) {
+      const int64_t lanes = min64(L, end - c);
+      const vfloat d = (lanes == L ? vload(x + c) : vload_first(x + c, lanes, vset<float>(shift))) - shift;
+      part[1] += d;
+      square[1] += d * d;
+    }
+    rest += double(hsum((part[0] + part[1]) + (part[2] + part[3])));
+    squares += double(hsum((square[0] + square[1]) + (square[2] + square[3])));
+  }
+  if (!(squares > 1e-25 && squares < 1e37)) return row_moments(x, n, centred);
+  return moments_of(double(shift), rest, squares, n, centred);
+}
+
 // The parameters in the type that computes: as they are, or widened or filled into `room`; null where `p` is.
 template <class S>
 const S* widened(const void* p, DType d, int64_t n, S* room, bool fill, double value) {
@@ -77,11 +137,13 @@ void forward(const LayerNormArgs& a) {
     for (int64_t r = begin; r < end; ++r) {
       const T* x = static_cast<const T*>(a.x) + r * n;
       T* y = static_cast<T*>(a.y) + r * n;
-      const double shift = a.centred && n > 0 ? double(x[0]) : 0;
-      double sum, squares;
-      shifted_sums(x, n, shift, sum, squares);
-      const double m = a.centred ? sum / double(n) : 0, var = squares / double(n) - m * m;
-      const double mean = shift + m, rstd = 1 / __builtin_sqrt((var < 0 ? 0 : var) + a.eps);
+      Moments moments;
+      if constexpr (sizeof(T) < sizeof(double)) {
+        moments = short_row_moments(x, n, a.centred);
+      } else {
+        moments = row_moments(x, n, a.centred);
+      }
+      const double mean = moments.mean, rstd = 1 / __builtin_sqrt(moments.var + a.eps);
       a.statistics[r] = mean;
       a.statistics[a.rows + r] = rstd;
       if (affine) {
