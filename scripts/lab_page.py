@@ -22,10 +22,10 @@ JSON files beside it.
 WATCH = """## watch
 
 ```python
-with sw.lab.watch(model) as seen:   # any model, any training loop
+with sw.lab.watch(model) as seen:  # any model, any training loop
     ...
-print(seen)                         # a table of the latest values, and the warnings
-seen.report("watch.html")           # one page with pictures that loads nothing
+print(seen)  # a table of the latest values, and the warnings
+seen.report("watch.html")  # one page with pictures that loads nothing
 ```
 
 Looks at one training step in 20 and records, per layer, outputs, gradients, dead units, the size of updates and the
