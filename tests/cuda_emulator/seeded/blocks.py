@@ -70,8 +70,8 @@ bug(
     call="grad_norm_of_one",
     kernel="sum_powers",
     report="barrier divergence: threads wait at different __syncthreads",
-    find="const double total = largest ? reduce",
-    replacement="const double total = threadIdx.x >= 128 ? reduce",
+    find="    const double total = largest ? reduce",
+    replacement="    const double total = threadIdx.x >= 128 ? reduce",
 )
 bug(
     "warp_leaves_a_lane_behind",
@@ -98,8 +98,8 @@ bug(
     call="grad_norm_of_one",
     kernel="sum_powers",
     report="use of freed memory",
-    find="DeviceList{tensors.as<StepTensor>(), a.list.count,",
-    replacement="DeviceList{[&] { return Workspace(stream, 512).as<StepTensor>(); }(), a.list.count,",
+    find="list{tensors_.as<StepTensor>(), list.count,",
+    replacement="list{[&] { return Workspace(stream, 512).as<StepTensor>(); }(), list.count,",
 )
 bug(
     "table_that_was_never_copied",
@@ -107,7 +107,7 @@ bug(
     call="sgd",
     kernel="step_tensors",
     report="read of uninitialised global memory",
-    find="  upload(stream, tensors.as<void>(), list.tensors, size_t(list.count) * sizeof(StepTensor));\n",
+    find="    upload(stream, tensors_.as<void>(), list.tensors, size_t(list.count) * sizeof(StepTensor));\n",
     replacement="",
 )
 

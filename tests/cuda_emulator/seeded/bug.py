@@ -35,12 +35,17 @@ def bug(
 
 
 def rounds() -> list[list[Bug]]:
-    """What goes into one library: at most one bug of each source. Copies, which many calls need, are kept apart."""
+    """What goes into one library: at most one bug of each source, and of all convolutions, as one call runs several of
+    their kernels. Copies, which many calls need, are kept apart."""
+
+    def place(b: Bug) -> str:
+        return "convolutions" if b.edit.source.startswith("ops/conv_") else b.edit.source
+
     result: list[list[Bug]] = []
     for b in BUGS:
         copies = b.edit.source == "ops/copy_cuda.cu"
         for members in result:
-            if not copies and all(m.edit.source not in (b.edit.source, "ops/copy_cuda.cu") for m in members):
+            if not copies and all(place(m) not in (place(b), "ops/copy_cuda.cu") for m in members):
                 members.append(b)
                 break
         else:
