@@ -94,7 +94,9 @@ def signatures(name: str, doc: str, is_method: bool) -> list[str]:
 
 def function(name: str, value: object, indent: str = "", is_method: bool = False) -> list[str]:
     out = []
-    all_signatures = signatures(name, getattr(value, "__doc__", None) or "", is_method)
+    text = getattr(value, "__doc__", None) or ""
+    text = text.replace("skipway::", "skipway._core.")  # a class that was bound after the function
+    all_signatures = signatures(name, text, is_method)
     for signature in all_signatures:
         if len(all_signatures) > 1:
             out.append(f"{indent}@overload")
