@@ -14,7 +14,7 @@ namespace skipway {
 
 class InferencePlan {
  public:
-  // act(convolution + value `residual`); residual -1: none. float32 or bfloat16.
+  // act(convolution + value `residual`); residual -1: none. float32, bfloat16 or, on CUDA devices, float16.
   int conv2d(int x, const Tensor& weight, const Tensor& bias, const Shape& stride, const Shape& padding,
              const Shape& dilation, int64_t groups, int residual, bool relu);
   int residual_add(int x, int y, bool relu);

@@ -14,6 +14,7 @@ from skipway import nn
 from . import _amp_state, _core
 from ._core import Tensor
 
+_DTYPES = (_core.float32, _core.bfloat16, _core.float16)  # of fused convolutions
 _PASS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # in eval mode
 
 
@@ -155,8 +156,8 @@ def make_plan(model: nn.Module, x: Tensor) -> Any:
 class Planned:
     """Takes the place of a fused model's `forward`: runs a plan where there is one that fits, else the model itself.
 
-    Plans are made, and compared with the model on random inputs, at the first call for each size of image; gradients,
-    autocast, hooks, training mode and changed layers make the model run as it is written.
+    Plans are made, and compared with the model on random inputs, at the first call for each size of image and device;
+    gradients, autocast, hooks, training mode and changed layers make the model run as it is written.
     """
 
     def __init__(self, model: nn.Module, agree: Callable[[Any, Any], bool], random: Callable[[Any], Any]) -> None:
@@ -178,17 +179,17 @@ class Planned:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs:
             x = args[0]
-            if isinstance(x, Tensor) and x.is_cpu and not _core.is_grad_enabled() and not self.model.training:
-                key = (x.shape[1:], x.dtype)
+            if isinstance(x, Tensor) and not _core.is_grad_enabled() and not self.model.training:
+                key = (x.shape[1:], x.dtype, x.device)
                 plan = self.plans.get(key)
-                if plan is None:
+                if plan is None and not (x.is_cuda and _core._cuda_capturing()):  # a check needs the host
                     plan = self.plans[key] = self._make(x)
-                if plan and self._same_model():
+                if plan and self._same_model(x):
                     return plan.run(x)
         return type(self.model).forward(self.model, *args, **kwargs)
 
-    def _same_model(self) -> bool:
-        if _amp_state.dtype_of("cpu") is not None or any(self.hooks):
+    def _same_model(self, x: Tensor) -> bool:
+        if _amp_state.dtype_of(x.device.type) is not None or any(self.hooks):
             return False
         for members, name, value in self.parts:
             if members.get(name) is not value:
@@ -199,8 +200,8 @@ class Planned:
     def _make(self, x: Tensor) -> Any:
         modules = [m.__dict__ for m in self.model.modules()]
         hooks = [m[kind] for m in modules for kind in ("_forward_hooks", "_forward_pre_hooks")]
-        narrow = _amp_state.dtype_of("cpu") is not None
-        if narrow or any(hooks) or any(m["training"] for m in modules) or x.numel() == 0:
+        narrow = _amp_state.dtype_of(x.device.type) is not None
+        if narrow or any(hooks) or any(m["training"] for m in modules) or x.numel() == 0 or x.dtype not in _DTYPES:
             return False
         plan = make_plan(self.model, x)
         if plan is None:

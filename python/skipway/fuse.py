@@ -21,7 +21,7 @@ from skipway import nn
 from ._inference import Planned
 
 _ACTIVATIONS = {"relu": F.relu}
-_TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 0.1}
+_TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 0.1, "float16": 0.02}
 
 
 class FuseError(RuntimeError):
@@ -71,10 +71,10 @@ def fuse(model: nn.Module, input: Any = None, *, input_size: Sequence[int] | Non
     feeds them, wherever that layer stands. Additions of residuals and activations that belong to a BatchNorm layer
     stay.
 
-    In inference (under ``no_grad``, on the CPU) a fused model made of the layers of residual networks runs as a plan of
-    ops, without Python between them, and with additions and relu in the convolutions' own passes. Plans are made and
-    checked at the first call for each size of image; with gradients, hooks, autocast or changed layers the model runs
-    as it is written.
+    In inference (under ``no_grad``) a fused model made of the layers of residual networks runs as a plan of ops,
+    without Python between them, and with additions and relu in the convolutions' own passes, on the CPU as on CUDA
+    devices. Plans are made and checked at the first call for each size of image; with gradients, hooks, autocast or
+    changed layers the model runs as it is written, and so it does in a CUDA graph's capture without such a call before.
 
     A run with a random input shows which layer feeds which BatchNorm, and checks that the outputs agree; a layer whose
     output is used elsewhere too is left as it is. ``fused.fuse_report`` says what was done and the largest difference.
@@ -140,10 +140,10 @@ def _candidates(model: nn.Module, given: Any, size: Sequence[int] | None) -> lis
     if given is not None:
         return [given]
     like = next((p for p in model.parameters()), None)
-    dtype = like.dtype if like is not None else sw.float32
+    dtype, device = (like.dtype, like.device) if like is not None else (sw.float32, sw.device("cpu"))
 
     def random(shape: Sequence[int]) -> Any:
-        return _noise(shape, dtype)
+        return _noise(shape, dtype, device)
 
     if size is not None:
         return [random(size)]
@@ -156,16 +156,16 @@ def _candidates(model: nn.Module, given: Any, size: Sequence[int] | None) -> lis
     return [random((2, first.in_channels, *([s] * dims))) for s in (32, 28, 64, 224, 8, 16)]
 
 
-def _noise(shape: Sequence[int], dtype: Any) -> Any:
+def _noise(shape: Sequence[int], dtype: Any, device: Any) -> Any:
     import skipway as sw
 
     # A fixed draw of its own, so that the library's generator does not move.
     values = np.random.Generator(np.random.Philox(7)).standard_normal(int(np.prod(shape))).astype(np.float32)
-    return sw.from_numpy(values.reshape(tuple(shape))).to(dtype)
+    return sw.from_numpy(values.reshape(tuple(shape))).to(device, dtype)
 
 
 def _noise_like(x: Any) -> Any:
-    return _noise(x.shape, x.dtype)
+    return _noise(x.shape, x.dtype, x.device)
 
 
 def _agree(expected: Any, got: Any) -> bool:
@@ -232,9 +232,9 @@ class _Fold:
             w = (w.reshape(g, -1, *w.shape[1:]) * s.reshape(g, 1, -1, 1, 1)).reshape(w.shape)
         else:
             w = w * s.reshape(-1, *([1] * (w.ndim - 1)))
-        dtype = layer.weight.dtype
-        layer.weight = nn.Parameter(_tensor(w, dtype))
-        layer.bias = nn.Parameter(_tensor((bias - mean) * s + beta, dtype))
+        like = layer.weight
+        layer.weight = nn.Parameter(_tensor(w, like))
+        layer.bias = nn.Parameter(_tensor((bias - mean) * s + beta, like))
         _replace(model, norm, self.folded)
 
     def undo(self, model: nn.Module) -> None:
@@ -246,10 +246,10 @@ def _array(t: Any) -> np.ndarray:
     return t.detach().cpu().double().numpy()
 
 
-def _tensor(a: np.ndarray, dtype: Any) -> Any:
+def _tensor(a: np.ndarray, like: Any) -> Any:
     import skipway as sw
 
-    return sw.from_numpy(np.ascontiguousarray(a)).to(dtype)
+    return sw.from_numpy(np.ascontiguousarray(a)).to(like.dtype).to(like.device)
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
