@@ -5,6 +5,8 @@
 namespace skipway::bindings {
 
 SW_BINDINGS(matmul) {
+  m.def("_set_matmul_tf32", &set_matmul_tf32, "allowed"_a);
+  m.def("_matmul_tf32", &matmul_tf32);
   both(m, "matmul", &matmul, "input"_a, "other"_a,
        "The matrix product over the last two dimensions; leading ones are broadcast, a 1-D operand is a row or a "
        "column.");

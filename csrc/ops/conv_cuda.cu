@@ -29,26 +29,26 @@ void check_size(const ConvShape& s) {
 
 // A pointwise convolution is one product of matrices: y = x w^T, dx = dy w, dw = dy^T x.
 GemmArgs product(int64_t m, int64_t n, int64_t k, DType dtype, const void* a, int64_t a_row, int64_t a_column,
-                 const void* b, int64_t b_row, int64_t b_column, const void* bias, void* c) {
+                 const void* b, int64_t b_row, int64_t b_column, const void* bias, void* c, bool tf32) {
   GemmArgs g{};
-  g.m = m, g.n = n, g.k = k, g.dtype = dtype;
+  g.m = m, g.n = n, g.k = k, g.dtype = dtype, g.tf32 = tf32;
   g.a_strides[0] = a_row, g.a_strides[1] = a_column, g.b_strides[0] = b_row, g.b_strides[1] = b_column;
   g.a = a, g.b = b, g.bias = bias, g.c = c;
   return g;
 }
 bool pointwise_product(const ConvForwardArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(n, k, c, a.dtype, a.x, c, 1, a.weight, 1, c, a.bias, a.y), stream) !=
+  return multiply_cublas(product(n, k, c, a.dtype, a.x, c, 1, a.weight, 1, c, a.bias, a.y, a.tf32), stream) !=
          CublasResult::None;
 }
 bool pointwise_product(const ConvDataGradArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(n, c, k, a.dtype, a.dy, k, 1, a.weight, c, 1, a.bias, a.dx.data), stream) !=
+  return multiply_cublas(product(n, c, k, a.dtype, a.dy, k, 1, a.weight, c, 1, a.bias, a.dx.data, a.tf32), stream) !=
          CublasResult::None;
 }
 bool pointwise_product(const ConvWeightGradArgs& a, const Stream& stream) {
   const int64_t n = a.shape.batch * pixels(a.shape.in), c = a.shape.in_channels, k = a.shape.out_channels;
-  return multiply_cublas(product(k, c, n, a.dtype, a.dy, 1, k, a.x, c, 1, nullptr, a.dweight), stream) !=
+  return multiply_cublas(product(k, c, n, a.dtype, a.dy, 1, k, a.x, c, 1, nullptr, a.dweight, a.tf32), stream) !=
          CublasResult::None;
 }
 

@@ -1,5 +1,7 @@
 #include "ops/matmul.h"
 
+#include <atomic>
+
 #include "autograd/tape.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -7,6 +9,8 @@
 
 namespace skipway {
 namespace {
+
+std::atomic<bool> tf32_allowed{false};
 
 Tensor transposed(const Tensor& x) {
   Shape shape = x.shape(), strides = x.strides();
@@ -102,6 +106,9 @@ Tensor multiply_add(const char* op, const Tensor& input, const Tensor& a, const 
 
 }  // namespace
 
+void set_matmul_tf32(bool allowed) { tf32_allowed = allowed; }
+bool matmul_tf32() { return tf32_allowed; }
+
 Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias, FusedAct activation) {
   SW_CHECK_TYPE(a.dtype() != DType::Bool, op, ": expected numbers, got ", a.dtype());
   const Shape batch = broadcast_shapes(batch_of(a), batch_of(b), op);
@@ -126,6 +133,7 @@ Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Te
   g.a = a.data(), g.b = b.data(), g.c = c.data();
   g.bias = bias.defined() ? bias.data() : nullptr;
   g.activation = activation;
+  g.tf32 = g.dtype == DType::Float32 && matmul_tf32();
   launch(a.device(), gemm, g);
   return c;
 }

@@ -26,6 +26,10 @@ Tensor baddbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, 
 Tensor matrix_product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias = {},
                       FusedAct activation = FusedAct::None);
 
+// May float32 products on CUDA devices round their operands to tf32 (10 bits of fraction)? Not unless asked for.
+void set_matmul_tf32(bool allowed);
+bool matmul_tf32();
+
 struct GemmArgs {
   int64_t m, n, k;
   DType dtype;
@@ -35,6 +39,7 @@ struct GemmArgs {
   const void *a, *b, *bias;                                       // bias: n elements, or null
   void* c;                                                        // dense (batch..., m, n)
   FusedAct activation;                                            // of floating products: c = act(a b + bias)
+  bool tf32;  // cuBLASLt may round float32 so; no kernel of our own does
 };
 SW_DECLARE_KERNEL(gemm, GemmArgs)
 

@@ -37,7 +37,7 @@ struct Heuristic {
 };
 enum : int { kNoTranspose = 0, kTranspose = 1 };
 enum : int { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14 };  // cudaDataType
-enum : int { kCompute32F = 68 };
+enum : int { kCompute32F = 68, kCompute32FFastTF32 = 77 };
 enum : int { kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8, kDescBiasType = 26 };
 enum : int { kLayoutBatchCount = 5, kLayoutBatchStride = 6 };
 enum : int { kPreferenceWorkspace = 1 };
@@ -175,7 +175,7 @@ Plan make_plan(Library& l, Handle handle, const GemmArgs& g, int type, const Lay
   Plan p;
   p.applies_relu = relu;
   const int scale = kFloat32;
-  check(l.desc_create(&p.desc, kCompute32F, scale), "creating a product");
+  check(l.desc_create(&p.desc, g.tf32 ? kCompute32FFastTF32 : kCompute32F, scale), "creating a product");
   const int32_t first = b.transposed ? kTranspose : kNoTranspose, second = a.transposed ? kTranspose : kNoTranspose;
   check(l.desc_set(p.desc, kDescTransA, &first, sizeof first), "setting an operand");
   check(l.desc_set(p.desc, kDescTransB, &second, sizeof second), "setting an operand");
@@ -267,7 +267,9 @@ int64_t alignment(const void* p) {
 
 }  // namespace
 
-CublasResult multiply_cublas(const GemmArgs& g, const Stream& stream) {
+CublasResult multiply_cublas(const GemmArgs& args, const Stream& stream) {
+  GemmArgs g = args;
+  g.tf32 = g.tf32 && g.dtype == DType::Float32 && stream.compute_capability >= 80;
   const int type = g.dtype == DType::Float32    ? kFloat32
                    : g.dtype == DType::BFloat16 ? kBFloat16
                    : g.dtype == DType::Float16  ? kFloat16
@@ -300,7 +302,7 @@ CublasResult multiply_cublas(const GemmArgs& g, const Stream& stream) {
                 a.batch_stride,
                 b.batch_stride,
                 count,
-                a.transposed * 2 + b.transposed + (g.bias ? 4 : 0) + (relu ? 8 : 0),
+                a.transposed * 2 + b.transposed + (g.bias ? 4 : 0) + (relu ? 8 : 0) + (g.tf32 ? 16 : 0),
                 stream.device,
                 alignment(g.a) * 100 + alignment(g.b),
                 alignment(g.c) * 100 + alignment(g.bias)};

@@ -181,12 +181,21 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Accepted: float32 is computed in float32."""
+    """ "highest" computes float32 products in float32; "high" and "medium" let CUDA devices round operands to tf32.
+
+    The same switch as ``backends.cuda.matmul.allow_tf32``, which says what it governs.
+
+    Raises:
+        ValueError: another word.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', got {precision!r}")
+    _core._set_matmul_tf32(precision != "highest")
 
 
 def get_float32_matmul_precision() -> str:
-    """Always "highest"."""
-    return "highest"
+    """ "high" where products may use tf32, or else "highest"."""
+    return "high" if _core._matmul_tf32() else "highest"
 
 
 def set_num_interop_threads(n: int) -> None:

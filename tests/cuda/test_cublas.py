@@ -94,6 +94,49 @@ def test_batches_and_what_the_library_does_not_take(model: ctypes.CDLL) -> None:
     assert calls(wide, y) == 0
 
 
+def test_tf32_where_it_is_asked_for(model: ctypes.CDLL) -> None:
+    """1 + 2^-12 is 1 in tf32. Each switch governs its own products; other dtypes never change."""
+    x, w = sw.full((3, 8), 1 + 2.0**-12), sw.eye(8)
+    image, kernel = sw.full((2, 8, 3, 3), 1 + 2.0**-12), sw.eye(8).reshape(8, 8, 1, 1)
+
+    def product(dtype: sw.dtype = sw.float32) -> float:
+        return float((on_device(x.to(dtype)) @ on_device(w.to(dtype))).double().max())
+
+    def gradients() -> list[float]:
+        a, b = on_device(x).requires_grad_(), on_device(w * exact).requires_grad_()
+        F.linear(a, b).backward(on_device(sw.ones(3, 8)))
+        return [float(t.grad.double().max()) for t in (a, b)]
+
+    def convolution() -> float:
+        return float(F.conv2d(on_device(image), on_device(kernel)).double().max())
+
+    def in_tf32() -> int:
+        return int(model.emulator_cublaslt_calls_in_tf32())
+
+    exact = 1 + 2.0**-12
+    matmul, cudnn = sw.backends.cuda.matmul, sw.backends.cudnn
+    assert matmul.allow_tf32 is False and sw.get_float32_matmul_precision() == "highest"
+    before = in_tf32()
+    assert product() == exact and convolution() == exact and gradients() == [exact, 3 * exact]
+    assert in_tf32() == before
+    try:
+        matmul.allow_tf32 = True
+        assert sw.get_float32_matmul_precision() == "high"
+        assert product() == 1 and gradients() == [1, 3] and in_tf32() == before + 4
+        assert convolution() == exact and product(sw.float64) == exact and product(sw.bfloat16) == 1
+        assert in_tf32() == before + 4
+        wide = on_device(sw.cat([x, x], -1))[:, ::2]  # neither stride is 1: a kernel of our own
+        assert float((wide @ on_device(w)).double().max()) == exact
+        sw.set_float32_matmul_precision("highest")
+        assert matmul.allow_tf32 is False and product() == exact
+        cudnn.allow_tf32 = True
+        assert convolution() == 1 and product() == exact and in_tf32() == before + 5
+    finally:
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
+    with pytest.raises(ValueError, match="'highest', 'high' or 'medium', got 'low'"):
+        sw.set_float32_matmul_precision("low")
+
+
 def test_a_missing_library_says_what_to_install() -> None:
     code = "import skipway as sw; (sw.ones(2, 2).cuda() @ sw.ones(2, 2).cuda()).cpu()"
     environment = {**os.environ, "SKIPWAY_CUBLAS": "/nowhere/libcublasLt.so", "PYTHONPATH": ":".join(sys.path)}

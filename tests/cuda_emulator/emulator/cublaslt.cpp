@@ -16,12 +16,14 @@ namespace {
 
 enum Status : int { kSuccess = 0, kInvalidValue = 7, kNotSupported = 15 };
 enum DataType : int { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14 };
+enum Compute : int { kCompute32F = 68, kCompute32FFastTF32 = 77 };
 enum : uint32_t { kDefault = 1, kRelu = 2, kBias = 4 };
 
 bool relu_keeps_nan = true;
-int calls = 0, calls_with_relu = 0;
+int calls = 0, calls_with_relu = 0, calls_in_tf32 = 0;
 
 struct Description {
+  bool tf32 = false;
   int32_t transpose_a = 0, transpose_b = 0, bias_type = -1;
   uint32_t epilogue = kDefault;
   const void* bias = nullptr;
@@ -55,11 +57,20 @@ int set(T& to, const void* from, size_t bytes) {
   return kSuccess;
 }
 
-double load(const char* p, int type) {
+// To 10 bits of fraction, halves away from zero. How the library rounds is its own business.
+float as_tf32(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & ~0x1fffu;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+double load(const char* p, int type, bool tf32 = false) {
   if (type == kFloat32) {
     float value;
     std::memcpy(&value, p, 4);
-    return value;
+    return tf32 ? as_tf32(value) : value;
   }
   if (type == kBFloat16) {
     skipway::bfloat16 value;
@@ -111,8 +122,8 @@ void multiply(const Description& desc, const Matrix& a, const Matrix& b, const M
     for (uint64_t row = 0; row < d.layout.rows; ++row) {
       double sum = 0;
       for (uint64_t k = 0; k < depth; ++k)
-        sum += load(desc.transpose_a ? a.at(k, row) : a.at(row, k), a.layout.type) *
-               load(desc.transpose_b ? b.at(column, k) : b.at(k, column), b.layout.type);
+        sum += load(desc.transpose_a ? a.at(k, row) : a.at(row, k), a.layout.type, desc.tf32) *
+               load(desc.transpose_b ? b.at(column, k) : b.at(k, column), b.layout.type, desc.tf32);
       if (desc.epilogue & kBias)
         sum += load(static_cast<const char*>(desc.bias) + row * size_of_type(desc.bias_type), desc.bias_type);
       if (desc.epilogue & kRelu) sum = sum < 0 || (sum != sum && !relu_keeps_nan) ? 0 : sum;
@@ -125,7 +136,8 @@ bool fits(const Description& desc, const Layout& a, const Layout& b, const Layou
   const uint64_t m = desc.transpose_a ? a.columns : a.rows, k = desc.transpose_a ? a.rows : a.columns;
   const uint64_t k_of_b = desc.transpose_b ? b.columns : b.rows, n = desc.transpose_b ? b.rows : b.columns;
   return m == d.rows && n == d.columns && k == k_of_b && a.type == b.type && a.type == d.type && a.count == b.count &&
-         a.count == d.count && (!(desc.epilogue & kBias) || desc.bias_type == d.type);
+         a.count == d.count && (!desc.tf32 || a.type == kFloat32) &&
+         (!(desc.epilogue & kBias) || desc.bias_type == d.type);
 }
 
 }  // namespace
@@ -136,6 +148,7 @@ extern "C" {
 void emulator_cublaslt_relu_keeps_nan(int keeps) { relu_keeps_nan = keeps != 0; }
 int emulator_cublaslt_calls() { return calls; }
 int emulator_cublaslt_calls_with_relu() { return calls_with_relu; }
+int emulator_cublaslt_calls_in_tf32() { return calls_in_tf32; }
 
 int cublasLtCreate(void** handle) {
   static int any;
@@ -144,8 +157,8 @@ int cublasLtCreate(void** handle) {
 }
 
 int cublasLtMatmulDescCreate(void** desc, int compute, int scale) {
-  if (compute != 68 || scale != kFloat32) return kNotSupported;
-  *desc = new Description;
+  if ((compute != kCompute32F && compute != kCompute32FFastTF32) || scale != kFloat32) return kNotSupported;
+  *desc = new Description{compute == kCompute32FFastTF32};
   return kSuccess;
 }
 int cublasLtMatmulDescDestroy(void* desc) {
@@ -236,6 +249,7 @@ int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* a_
   }
   ++calls;
   calls_with_relu += (description.epilogue & kRelu) != 0;
+  calls_in_tf32 += description.tf32;
   return kSuccess;
 }
 
