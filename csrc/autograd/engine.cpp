@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "autograd/tape.h"
+#include "core/deferred.h"
 
 namespace skipway::tape {
 namespace {
@@ -200,6 +201,7 @@ class Engine {
     const Tensor leaf(impl);
     AutogradMeta& meta = meta_of(leaf);
     if (meta.grad.defined()) {
+      settle_readers(meta.grad.storage());
       const Tensor sum = accumulate(meta.grad, g, meta.grad.is_dense());
       if (sum.storage() == meta.grad.storage()) {
         ++meta.grad.storage()->version;

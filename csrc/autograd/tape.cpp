@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "core/deferred.h"
+
 namespace skipway::tape {
 namespace {
 
@@ -183,6 +185,7 @@ void begin_inplace(const char* name, const Tensor& x) {
     SW_CHECK(x.strides()[i] != 0 || x.shape()[i] <= 1, name, ": the tensor of shape ", x.shape(),
              " was expanded, so several elements share memory; call clone() before changing it in place");
   }
+  settle_readers(x.storage());
   if (!grad_mode) return;
   const auto& meta = x.impl()->autograd;
   const Tensor& owner = meta && meta->base.defined() ? meta->base : x;

@@ -101,9 +101,10 @@ Tensor pin_memory(const Tensor& t) {
 void record_stream(const Tensor& t, uintptr_t stream) {
   SW_CHECK_AS(DeviceError, !t.device().is_cpu(),
               "record_stream: expected a tensor on a CUDA device, got one on the CPU");
-  const Storage& storage = *t.storage();
+  Storage& storage = *t.storage();
+  void* const memory = storage.address();
   if (!storage.release && storage.stream != as_handle(stream))
-    cuda::record_use(storage.device.index, storage.data, as_handle(stream));
+    cuda::record_use(storage.device.index, memory, as_handle(stream));
 }
 
 void add_devices_and_memory(py::module_& m) {

@@ -3,6 +3,7 @@
 #include "bindings/bindings.h"
 #include "core/memory_guard.h"
 #include "core/parallel.h"
+#include "core/deferred.h"
 #include "core/storage.h"
 #include "kernels/isa_level.h"
 
@@ -71,8 +72,16 @@ void add_settings(py::module_& m) {
   m.def("get_isa", [] { return name_of(current_level()); }, "The instruction set whose kernels run.");
   m.def("best_isa", [] { return name_of(best_level()); }, "The widest instruction set that this CPU runs.");
   m.def(
-      "set_isa", [](const std::string& name) { set_level(parse_level(name.c_str())); }, "name"_a,
+      "set_isa",
+      [](const std::string& name) {
+        const Level level = parse_level(name.c_str());
+        settle_all({});
+        set_level(level);
+      },
+      "name"_a,
       "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
+  m.def("_deferral", &deferral_enabled, "Do norms, sums and activations wait until they are read?");
+  m.def("_set_deferral", &set_deferral_enabled, "on"_a, "Results do not depend on it.");
   m.def("memory_stats", &stats_dict, "device"_a = Device{},
         "Bytes in use by tensors and held from the system, now and at most, and calls of the allocator.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "device"_a = Device{},

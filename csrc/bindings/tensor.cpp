@@ -8,7 +8,7 @@ namespace {
 py::object scalar_at(const Tensor& t, int64_t offset) {
   py::object out;
   dispatch_any(t.dtype(), [&]<class T>(Type<T>) {
-    const T v = static_cast<const T*>(t.storage()->data)[offset];
+    const T v = static_cast<const T*>(t.storage()->address())[offset];
     if constexpr (std::is_same_v<T, bool>) {
       out = py::bool_(v);
     } else if constexpr (is_floating(dtype_of<T>)) {

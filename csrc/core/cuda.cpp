@@ -16,6 +16,7 @@
 #include "core/cuda_fault.h"
 #include "core/cuda_graph.h"
 #include "core/cuda_memory.h"
+#include "core/deferred.h"
 
 namespace skipway {
 namespace cuda {
@@ -209,6 +210,7 @@ void set_current_stream(int device, void* handle) {
   state(device);
   SW_CHECK(!capturing() || capturing()->device() != device,
            "cuda graph: the stream cannot be changed while a graph is captured");
+  if (t_streams[device] != handle) settle_all({DeviceType::CUDA, int8_t(device)});  // as the old one's order has it
   t_streams[device] = handle;
 }
 

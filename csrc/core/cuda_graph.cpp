@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/cuda_memory.h"
+#include "core/deferred.h"
 
 namespace skipway::cuda {
 namespace {
@@ -83,6 +84,7 @@ void Graph::begin() {
   SW_CHECK(!refreshing(), "cuda graph: a graph cannot be captured while another is about to be replayed");
   SW_CHECK(!stream_, "cuda graph: a graph is captured once; reset it, or make another");
   const Stream now = current_stream(device_);
+  settle_all({DeviceType::CUDA, int8_t(device_)});
   synchronize(device_);  // throws what earlier work found wrong
   stream_ = streams().take(device_);
   memory_ = static_cast<char*>(backend().allocate(device_, kValueBytes));
@@ -96,6 +98,7 @@ void Graph::begin() {
 
 void Graph::end() {
   SW_CHECK(t_capturing == this, "cuda graph: this graph is not being captured by this thread");
+  settle_all({DeviceType::CUDA, int8_t(device_)});
   t_capturing = nullptr;
   set_current_stream(device_, before_);
   for (Random& r : randoms_) r.ops = r.generator->key().offset - r.start.offset;
@@ -138,6 +141,7 @@ void Graph::launch() {
   SW_CHECK(next_ == list_.size(), "cuda graph: the values of ", list_[std::min(next_, list_.size() - 1)].what,
            " were not set for a replay");
   t_refreshing = nullptr;
+  settle_all({DeviceType::CUDA, int8_t(device_)});  // what reads the memory that the replay writes
   for (const Random& r : randoms_) {
     RngKey key = r.generator->key();
     std::memcpy(values_.data() + r.offset, &key.seed, sizeof key.seed);

@@ -169,7 +169,9 @@ void set_memory_guard(bool on) {
 int64_t memory_guard_errors() { return guards().errors; }
 
 Storage::~Storage() {
-  if (release) {
+  if (pending) {
+    forget();
+  } else if (release) {
     release();
   } else if (data && !device.is_cpu()) {
     cuda::release_on_stream(device.index, stream, data, bytes);

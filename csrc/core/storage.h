@@ -11,18 +11,35 @@
 
 namespace skipway {
 
-struct Storage {
-  void* data = nullptr;
+struct Deferred;  // core/deferred.h
+
+struct Storage : std::enable_shared_from_this<Storage> {
+  void* data = nullptr;  // null while pending: read address()
   size_t bytes = 0;
   Device device;
   std::atomic<uint64_t> version{0};  // raised by each in-place change of any tensor on this memory
   void* stream = nullptr;            // of CUDA memory: the stream it was allocated on
   std::function<void()> release;     // frees memory that is not the allocator's (a NumPy array's, DLPack's)
 
+  std::atomic<bool> pending{false};        // the memory is computed when its address is asked for
+  std::atomic<bool> exported{false};       // others may change the memory unseen
+  std::atomic<int> readers{0};             // how many sources of pending recipes this is
+  std::shared_ptr<const Deferred> recipe;  // of pending memory
+
+  void* address() {
+    if (pending.load(std::memory_order_acquire)) [[unlikely]]
+      materialize();
+    return data;
+  }
+
   Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   ~Storage();
+
+ private:
+  void materialize();
+  void forget();
 };
 using StoragePtr = std::shared_ptr<Storage>;
 

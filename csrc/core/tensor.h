@@ -48,7 +48,7 @@ class Tensor {
   const std::shared_ptr<TensorImpl>& ptr() const { return impl_; }
 
   void* data() const {  // of the first element
-    return static_cast<char*>(impl_->storage->data) + impl_->offset * size_of(impl_->dtype);
+    return static_cast<char*>(impl_->storage->address()) + impl_->offset * size_of(impl_->dtype);
   }
   template <class T>
   T* data_as() const {

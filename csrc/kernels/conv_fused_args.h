@@ -1,14 +1,16 @@
-// What a forward convolution may do on its way in and on its way out, so that the normalised activation of a residual
+// What a convolution may do on its way in and a forward one on its way out, so that the normalised activation of a residual
 // network need not be written. For float32 and bfloat16, on CUDA devices float16 too; the coefficients are float32.
 #pragma once
 #include "kernels/fused_args.h"
 
 namespace skipway {
 
-// The convolution reads act(x * scale[c] + shift[c]); what pads the image stays zero.
+// The convolution reads act((x - mean[c]) * scale[c] + shift[c]), rounded to the image's dtype: bit for bit what
+// channel_norm_apply (ops/batch_norm.h) writes. What pads the image stays zero.
 struct ConvPrologue {
   const float *scale = nullptr, *shift = nullptr;  // per source channel, both or neither
   FusedAct act = FusedAct::None;
+  const float* mean = nullptr;  // null: zeros
   explicit operator bool() const { return scale != nullptr; }
 };
 

@@ -101,6 +101,13 @@ SW_INLINE void vstore(bfloat16* p, vfloat v) {
   __builtin_memcpy(p, &h, sizeof h);
 }
 
+// As T would hold it.
+template <class T, class V>
+SW_INLINE V rounded_to(V v) {
+  if constexpr (__is_same(T, bfloat16)) return (V)(round_to_upper(v) & 0xffff0000u);
+  return v;
+}
+
 // Two vectors of bfloat16 at once, for elementwise work: the elements at even and at odd places, which costs a shift
 // and a mask where two vloads cost shuffles too.
 struct EvenOdd {

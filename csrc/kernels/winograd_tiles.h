@@ -73,30 +73,44 @@ SW_INLINE void transform_patch(const S* patch, int64_t row_step, int64_t column_
                        [&](int r, int s, vfloat x) { vstore(to + (r * Transform::kTo + s) * pitch, x); });
 }
 
-// The lanes [c, c + n) of a patch, with zeros outside the image and the prologue applied inside.
-template <int PATCH, class S>
-void stage_patch(const WinoImages& g, const S* corner, int64_t top, int64_t left, int64_t c,
-                 const ConvPrologue& prologue, float* staged) {
+// The lanes [c, c + n) of a patch, as `load` makes them, with zeros outside the image.
+template <int PATCH, class S, class Load>
+SW_INLINE void stage_patch(const WinoImages& g, const S* corner, int64_t top, int64_t left, bool inside, int64_t c,
+                           const Load& load, float* staged) {
   constexpr int n = Lanes<float>::n;
   for (int r = 0; r < PATCH; ++r)
     for (int s = 0; s < PATCH; ++s) {
-      const bool inside = top + r >= 0 && top + r < g.size[0] && left + s >= 0 && left + s < g.size[1];
+      const bool there =
+          inside || (top + r >= 0 && top + r < g.size[0] && left + s >= 0 && left + s < g.size[1]);
       vfloat x{};
-      if (inside) {
-        x = vload(corner + (r * g.size[1] + s) * g.channels + c);
-        if (prologue) {
-          x = x * vload(prologue.scale + c) + vload(prologue.shift + c);
-          dispatch_act(prologue.act, [&]<FusedAct A>(ActTag<A>) { x = fused_act<A>(x); });
-        }
-      }
+      if (there) x = load(corner + (r * g.size[1] + s) * g.channels + c);
       vstore(staged + (r * PATCH + s) * n, x);
     }
 }
 
-// v[point][i] of the tiles first + i, i < count. While it works, the images of the tiles `ahead` are prefetched.
-template <class Transform, class S>
-void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images, const ConvPrologue& prologue,
-                       int64_t first, int64_t count, int64_t ahead, const WinoMatrix& v) {
+// How images are read: as they are, or through the prologue.
+struct PlainRead {
+  static constexpr bool kPlain = true;
+  SW_INLINE auto at(int64_t) const {
+    return [](const auto* p) __attribute__((always_inline)) { return vload(p); };
+  }
+};
+template <FusedAct A, class S>
+struct PrologueRead {
+  static constexpr bool kPlain = false;
+  const ConvPrologue& prologue;
+  SW_INLINE auto at(int64_t c) const {
+    const vfloat mean = prologue.mean ? vload(prologue.mean + c) : vfloat{};
+    const vfloat scale = vload(prologue.scale + c), shift = vload(prologue.shift + c);
+    return [=](const S* p) __attribute__((always_inline)) {
+      return rounded_to<S>(fused_act<A>((vload(p) - mean) * scale + shift));
+    };
+  }
+};
+
+template <class Transform, class S, class Read>
+void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images, const Read& read, int64_t first,
+                       int64_t count, int64_t ahead, const WinoMatrix& v) {
   constexpr int n = Lanes<float>::n, patch = Transform::kFrom;
   const int64_t row_step = g.size[1] * g.channels;
   alignas(64) float staged[patch * patch * n];
@@ -108,14 +122,26 @@ void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images,
     const bool inside = top >= 0 && left >= 0 && top + patch <= g.size[0] && left + patch <= g.size[1];
     for (int64_t c = 0; c < g.channels; c += n) {
       float* to = v.data + i * v.row + c;
-      if (inside && !prologue) {
+      if (inside && Read::kPlain) {
         transform_patch<Transform>(corner + c, row_step, g.channels, to, v.pitch);
       } else {
-        stage_patch<patch>(g, corner, top, left, c, prologue, staged);
+        stage_patch<patch>(g, corner, top, left, inside, c, read.at(c), staged);
         transform_patch<Transform>(staged, patch * n, n, to, v.pitch);
       }
     }
   }
+}
+
+// v[point][i] of the tiles first + i, i < count. While it works, the images of the tiles `ahead` are prefetched.
+template <class Transform, class S>
+void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images, const ConvPrologue& prologue,
+                       int64_t first, int64_t count, int64_t ahead, const WinoMatrix& v) {
+  const auto run = [&](const auto& read) { transform_patches<Transform, S>(t, g, images, read, first, count, ahead, v); };
+  if constexpr (__is_same(Transform, WinoInput)) {
+    if (prologue)
+      return dispatch_act(prologue.act, [&]<FusedAct A>(ActTag<A>) { run(PrologueRead<A, S>{prologue}); });
+  }
+  run(PlainRead{});
 }
 
 }  // namespace skipway::SW_ISA

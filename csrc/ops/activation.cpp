@@ -1,5 +1,6 @@
 #include "ops/activation.h"
 
+#include "ops/deferred_norm.h"
 #include "ops/elementwise_detail.h"
 
 namespace skipway {
@@ -59,9 +60,25 @@ ActivationParams stored(Activation f, ActivationParams params, DType dtype) {
   return params;
 }
 
+// act(x) as a longer recipe where x is a norm's deferred result; undefined elsewhere.
+Tensor after_norm(const char* name, Activation f, const ActivationParams& params, const Tensor& x, const Tensor& out) {
+  const std::optional<FusedAct> act = as_fused(f, params);
+  const auto norm = act ? norm_recipe(x) : nullptr;
+  if (!norm) return {};
+  const Tensor y = deferred_activation(x, *act, out);
+  if (!y.defined()) return y;
+  // relu's mask comes from the norm's input again, where there is no residual.
+  const bool from_x = *act == FusedAct::Relu && !norm->residual.defined();
+  tape::record(name, {y}, {x}, {y, from_x ? norm->coefficients : Tensor()}, [act = *act](tape::Backward& b) {
+    if (b.needs(0)) b.give(0, deferred_mask(b.grad(), b.saved(0), act, b.saved(1)));
+  });
+  return y;
+}
+
 // Into `out` where it is defined (then x's memory), else into a new tensor.
 Tensor activation_into(const char* name, Activation f, const ActivationParams& params, const Tensor& x,
                        const Tensor& out) {
+  if (const Tensor y = after_norm(name, f, params, x, out); y.defined()) return y;
   const bool recording = tape::should_record({x});
   const bool save_output = activation_saves_output(f, params);
   const Tensor input = elementwise::keep(x, recording && !save_output, out);

@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "ops/activation.h"
 #include "ops/copy.h"
+#include "ops/deferred_norm.h"
 
 namespace skipway {
 namespace {
@@ -44,10 +45,35 @@ struct BackwardPlan {  // what the closure needs beside the saved tensors
   Shape weight_shape;
 };
 
+// What arrives at a node: dy, and the activation through which it is still to go where that has been deferred.
+struct Arriving {
+  std::shared_ptr<const MaskRecipe> mask;
+  Tensor dy, own;     // own: dy where it may be overwritten
+  bool copy = false;  // somebody else waits for what the mask makes of dy
+};
+Arriving arriving(tape::Backward& b, const ChannelNormGradArgs& a, const Tensor& x, const Tensor& coefficients) {
+  const Tensor& g = b.grad();
+  auto mask = a.activation == FusedAct::None ? mask_recipe(g) : nullptr;
+  if (!mask || mask->dz.strides() != x.strides()) return {nullptr, channels_dense(g), b.own_grad()};
+  const bool copy = g.storage().use_count() > 1 || b.needs(3);
+  const bool from_x = mask->coefficients.defined() && mask->coefficients.storage() == coefficients.storage();
+  if (copy && from_x) return {nullptr, channels_dense(g), b.own_grad()};
+  // Held by the recipe alone, as its tensor and as its source.
+  const bool sole = mask.use_count() == 2 && mask->dz.storage().use_count() == 2 && mask->dz.offset() == 0 &&
+                    mask->dz.storage()->bytes == g.storage()->bytes;
+  return {mask, mask->dz, sole ? mask->dz : Tensor(), copy};
+}
+
 void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
-  const Tensor x = b.saved(0), y = b.saved(1), coefficients = b.saved(2), mask = b.saved(3);
-  const Tensor dy = channels_dense(b.grad());
+  const Tensor x = b.saved(0), coefficients = b.saved(2), mask = b.saved(3);
+  Tensor y = b.saved(1);
   ChannelNormGradArgs a = plan.args;
+  const Arriving in = arriving(b, a, x, coefficients);
+  if (in.mask) {
+    a.activation = in.mask->activation;
+    y = in.mask->coefficients.defined() ? Tensor() : in.mask->z;
+  }
+  const Tensor& dy = in.dy;
   a.x = x.data();
   a.y = data_or_null(y);
   a.dy = dy.data();
@@ -63,16 +89,27 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
     a.dbias = {dbias.data(), GradMode::Write};
   }
   // A gradient that nobody else holds is overwritten: with dz where a residual wants that, with dx otherwise.
-  const Tensor own = b.own_grad();
+  const Tensor& own = in.own;
   const bool in_place = own.defined() && own.strides() == x.strides();
   const bool dz_wanted = b.needs(3) && a.activation != FusedAct::None;
-  const bool dx_in_place = in_place && b.needs(0) && !b.needs(3);
+  const bool dx_in_place = in_place && b.needs(0) && !b.needs(3) && !in.copy;
   a.dx = dx_in_place ? Grad{own.data(), GradMode::Write} : b.target(0, x);
-  if (dz_wanted) a.dresidual = in_place ? Grad{own.data(), GradMode::Write} : b.target(3, x);
+  if (dz_wanted && !in.mask) a.dresidual = in_place ? Grad{own.data(), GradMode::Write} : b.target(3, x);
+  Tensor masked;
+  if (in.copy) {
+    masked = in_place ? own : empty_like(dy);
+    a.dresidual = {masked.data(), GradMode::Write};
+  }
   launch(x.device(), channel_norm_backward, a);
+  if (in.copy) fulfil(b.grad().storage(), masked.storage());
   if (dx_in_place) b.give(0, own);
-  if (dz_wanted && in_place) b.give(3, own);
-  if (b.needs(3) && !dz_wanted) b.give(3, b.grad());
+  if (b.needs(3)) {
+    if (!dz_wanted || in.mask) {
+      b.give(3, b.grad());
+    } else if (in_place) {
+      b.give(3, own);
+    }
+  }
   if (dweight.defined()) b.give(1, dweight);
   if (dbias.defined()) b.give(2, dbias);
 }
@@ -142,7 +179,8 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
     if (weight.defined()) w = contiguous(weight);
     if (bias.defined()) v = contiguous(bias);
   }
-  Tensor y = empty_channels(x);
+  const bool waits = !spec.per_sample && !residual.defined() && norm_can_wait(x);
+  Tensor y = waits ? Tensor() : empty_channels(x), apply;
   ChannelNormArgs a = sizes_of(spec, x);
   Tensor coefficients = empty({4, a.samples, a.channels}, DType::Float64, x.device());
   a.weight_dtype = dtype_or(weight, x.dtype());
@@ -154,7 +192,12 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
   a.bias = data_or_null(v);
   a.running_mean = data_or_null(running_mean);
   a.running_var = data_or_null(running_var);
-  a.y = y.data();
+  if (waits) {
+    apply = empty({3, a.channels}, DType::Float32, x.device());
+    a.apply = apply.data_as<float>();
+  } else {
+    a.y = y.data();
+  }
   a.coefficients = coefficients.data_as<double>();
   const bool recorded = tape::should_record({input, weight, bias, residual});
   // relu's mask without a residual comes from x again: one stream less to read. On CUDA the others are kept as bits.
@@ -165,6 +208,7 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
     a.mask = mask.data_as<uint8_t>();
   }
   launch(x.device(), channel_norm_forward, a);
+  if (waits) y = deferred_norm(x, coefficients, apply, spec.activation);
   if (spec.batch_stats) {
     count_change(running_mean);
     count_change(running_var);

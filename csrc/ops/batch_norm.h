@@ -57,8 +57,9 @@ struct ChannelNormArgs {
   double eps, momentum;
   const void *x, *residual, *weight, *bias;  // all but x may be null
   void *running_mean, *running_var;          // may be null when batch_stats
-  void* y;
+  void* y;               // null: statistics and coefficients only
   double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
+  float* apply;          // out, may be null: [3][channels] = mean, scale, shift of a ConvPrologue; of one sample
   uint8_t* mask;  // CUDA, out: a byte per channel_pack() elements, a bit where act passes the gradient on; may be null
 };
 // How many neighbouring elements CUDA kernels read at once: 128 bits of them, or 1.
@@ -68,6 +69,17 @@ SW_INLINE int64_t channel_pack(const ChannelNormArgs& a) {
   const bool aligned = ((address(a.x) | address(a.residual) | address(a.y)) & 15) == 0;
   return aligned && a.rows * a.channels % pack == 0 ? pack : 1;
 }
+// y = act((x - mean) * scale + shift + residual), as channel_norm_forward writes it for one sample. With `rounds`, what
+// the sum and act are given is rounded to dtype first, as if each were an op of its own.
+struct ChannelNormApplyArgs {
+  int64_t rows, channels;
+  DType dtype;
+  FusedAct activation;
+  bool rounds;
+  const void *x, *residual;    // residual may be null
+  const double* coefficients;  // [4][channels]
+  void* y;
+};
 struct ChannelNormGradArgs {
   int64_t samples, rows, channels, groups;
   DType dtype, weight_dtype, bias_dtype;
@@ -80,6 +92,7 @@ struct ChannelNormGradArgs {
   int64_t mask_unit;    // elements of a byte
 };
 SW_DECLARE_KERNEL(channel_norm_forward, ChannelNormArgs)
+SW_DECLARE_KERNEL(channel_norm_apply, ChannelNormApplyArgs)
 SW_DECLARE_KERNEL(channel_norm_backward, ChannelNormGradArgs)
 
 }  // namespace skipway

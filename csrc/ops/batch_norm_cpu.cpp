@@ -187,53 +187,87 @@ void finish_coefficients(const ChannelNormArgs& a, Coefficients k) {
 
 // ---- forward --------------------------------------------------------------------------------------------------------
 
-// y = act((x - mean) * scale + shift + residual) over one row. The mean is a float plus a rest that goes into shift, so
-// that large means cost no accuracy.
-template <class T, FusedAct A, bool kResidual>
+// y = act((x - mean) * scale + shift + residual) over one row, `rounds` of ChannelNormApplyArgs. The mean is a float plus
+// a rest that goes into shift, so that large means cost no accuracy.
+template <class T, FusedAct A, bool kResidual, bool kRounds, class V, class S>
+SW_INLINE V apply(V x, V residual, const S* mean, const S* scale, const S* shift) {
+  V z = (x - vload(mean)) * vload(scale) + vload(shift);
+  if constexpr (kRounds) z = rounded_to<T>(z);
+  if constexpr (kResidual) z += residual;
+  if constexpr (kResidual && kRounds) z = rounded_to<T>(z);
+  return fused_act<A>(z);
+}
+template <class T, FusedAct A, bool kResidual, bool kRounds>
 SW_INLINE void apply_row(const T* x, const T* residual, T* y, int64_t n, const accumulate_type<T>* mean,
                          const accumulate_type<T>* scale, const accumulate_type<T>* shift) {
   constexpr int L = Lanes<T>::n;
+  using V = typename Lanes<T>::vec;
   int64_t c = 0;
   for (; c + L <= n; c += L) {
-    auto z = (vload(x + c) - vload(mean + c)) * vload(scale + c) + vload(shift + c);
-    if constexpr (kResidual) z += vload(residual + c);
-    vstore(y + c, fused_act<A>(z));
+    V r{};
+    if constexpr (kResidual) r = vload(residual + c);
+    vstore(y + c, apply<T, A, kResidual, kRounds>(V(vload(x + c)), r, mean + c, scale + c, shift + c));
   }
   if (c < n) {
-    auto z = (take(x + c, n - c) - vload(mean + c)) * vload(scale + c) + vload(shift + c);
-    if constexpr (kResidual) z += take(residual + c, n - c);
-    put(y + c, fused_act<A>(z), n - c);
+    V r{};
+    if constexpr (kResidual) r = take(residual + c, n - c);
+    put(y + c, apply<T, A, kResidual, kRounds>(V(take(x + c, n - c)), r, mean + c, scale + c, shift + c), n - c);
   }
 }
 
-template <class T>
-void apply_chunk(const ChannelNormArgs& a, const ChannelPlan& p, int64_t task, int64_t sample, Coefficients k) {
+template <class S>
+struct ApplyColumns {  // per column of a period, padded to whole vectors
+  S *mean, *scale, *shift;
+};
+template <class S>
+SW_INLINE void split_mean(const Coefficients& k, int64_t c, const ApplyColumns<S>& to, int64_t i) {
+  to.mean[i] = S(k.mean[c]);
+  to.scale[i] = S(k.scale[c]);
+  to.shift[i] = S(k.bias[c] - (k.mean[c] - double(to.mean[i])) * k.scale[c]);
+}
+
+// One chunk of rows; `from` and `to` are of the sample.
+template <class T, bool kRounds>
+void apply_chunk(const ChannelPlan& p, int64_t task, FusedAct act, const T* from, const T* add, T* to,
+                 const Coefficients& k) {
   using S = accumulate_type<T>;
   const int64_t padded = p.padded();
-  S* mean = static_cast<S*>(thread_scratch(2, size_t(3 * padded) * sizeof(S)));
-  S *scale = mean + padded, *shift = scale + padded;
-  __builtin_memset(mean, 0, size_t(3 * padded) * sizeof(S));
-  for (int64_t i = 0, c = 0; i < p.period; ++i, c = c + 1 == p.channels ? 0 : c + 1) {
-    mean[i] = S(k.mean[c]);
-    scale[i] = S(k.scale[c]);
-    shift[i] = S(k.bias[c] - (k.mean[c] - double(mean[i])) * k.scale[c]);
-  }
-  const int64_t begin = sample * p.rows * p.channels + p.first(task) * p.period;
-  const T* x = static_cast<const T*>(a.x) + begin;
-  const T* residual = a.residual ? static_cast<const T*>(a.residual) + begin : nullptr;
-  T* y = static_cast<T*>(a.y) + begin;
-  const int64_t rows = p.count(task), rest = p.last(task) ? p.tail : 0;
-  dispatch_act(a.activation, [&]<FusedAct A>(ActTag<A>) {
-    const int64_t n = rows * p.period;
+  S* memory = static_cast<S*>(thread_scratch(2, size_t(3 * padded) * sizeof(S)));
+  __builtin_memset(memory, 0, size_t(3 * padded) * sizeof(S));
+  const ApplyColumns<S> columns{memory, memory + padded, memory + 2 * padded};
+  for (int64_t i = 0, c = 0; i < p.period; ++i, c = c + 1 == p.channels ? 0 : c + 1) split_mean(k, c, columns, i);
+  const int64_t begin = p.first(task) * p.period;
+  const T *x = from + begin, *residual = add ? add + begin : nullptr;
+  T* y = to + begin;
+  const int64_t rows = p.count(task), n = rows * p.period, rest = p.last(task) ? p.tail : 0;
+  const S *mean = columns.mean, *scale = columns.scale, *shift = columns.shift;
+  dispatch_act(act, [&]<FusedAct A>(ActTag<A>) {
     if (residual) {
       for (int64_t i = 0; i < n; i += p.period)
-        apply_row<T, A, true>(x + i, residual + i, y + i, p.period, mean, scale, shift);
-      if (rest) apply_row<T, A, true>(x + n, residual + n, y + n, rest, mean, scale, shift);
+        apply_row<T, A, true, kRounds>(x + i, residual + i, y + i, p.period, mean, scale, shift);
+      if (rest) apply_row<T, A, true, kRounds>(x + n, residual + n, y + n, rest, mean, scale, shift);
     } else {
       for (int64_t i = 0; i < n; i += p.period)
-        apply_row<T, A, false>(x + i, nullptr, y + i, p.period, mean, scale, shift);
-      if (rest) apply_row<T, A, false>(x + n, nullptr, y + n, rest, mean, scale, shift);
+        apply_row<T, A, false, kRounds>(x + i, nullptr, y + i, p.period, mean, scale, shift);
+      if (rest) apply_row<T, A, false, kRounds>(x + n, nullptr, y + n, rest, mean, scale, shift);
     }
+  });
+}
+
+// What follows the statistics of a sample: y, or the numbers from which it is computed.
+template <class T>
+void apply_sample(const ChannelNormArgs& a, const ChannelPlan& p, int64_t sample, const Coefficients& k) {
+  if (a.apply) {
+    const ApplyColumns<float> columns{a.apply, a.apply + a.channels, a.apply + 2 * a.channels};
+    for (int64_t c = 0; c < a.channels; ++c) split_mean(k, c, columns, c);
+  }
+  if (!a.y) return;
+  const int64_t at = sample * p.rows * p.channels;
+  const T *x = static_cast<const T*>(a.x) + at, *add = a.residual ? static_cast<const T*>(a.residual) + at : nullptr;
+  T* y = static_cast<T*>(a.y) + at;
+  // Backwards through the chunks: what was read last is in cache still.
+  parallel_tasks(p.chunks, [&](int64_t t) {
+    apply_chunk<T, false>(p, a.batch_stats ? p.chunks - 1 - t : t, a.activation, x, add, y, k);
   });
 }
 
@@ -283,8 +317,7 @@ void forward(const ChannelNormArgs& a) {
       k.rstd[c] = load_as_double(a.running_var, a.running_dtype, c);
     }
     finish_coefficients(a, k);
-    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, t, 0, k); });
-    return;
+    return apply_sample<T>(a, p, 0, k);
   }
   const bool running = a.running_mean != nullptr;
   each_sample(p, a.samples, [&](int64_t s) {
@@ -297,14 +330,14 @@ void forward(const ChannelNormArgs& a) {
     finish_stats(a, p, shift, sums, k);
     if (running) return;
     finish_coefficients(a, k);
-    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, p.chunks - 1 - t, s, k); });
+    apply_sample<T>(a, p, s, k);
   });
   if (!running) return;
   update_running(a, p);
   each_sample(p, a.samples, [&](int64_t s) {
     const Coefficients k = coefficients_of(a.coefficients, a.samples, a.channels, s);
     finish_coefficients(a, k);
-    parallel_tasks(p.chunks, [&](int64_t t) { apply_chunk<T>(a, p, p.chunks - 1 - t, s, k); });
+    apply_sample<T>(a, p, s, k);
   });
 }
 
@@ -313,6 +346,24 @@ void forward(const ChannelNormArgs& a) {
 void channel_norm_forward(const ChannelNormArgs& a) {
   if (a.samples * a.rows * a.channels == 0) return;
   dispatch_float(a.dtype, [&]<class T>(Type<T>) { forward<T>(a); });
+}
+
+void channel_norm_apply(const ChannelNormApplyArgs& a) {
+  if (a.rows * a.channels == 0) return;
+  dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const ChannelPlan p(a.rows, a.channels);
+    const Coefficients k = coefficients_of(const_cast<double*>(a.coefficients), 1, a.channels, 0);
+    const T *x = static_cast<const T*>(a.x), *residual = static_cast<const T*>(a.residual);
+    T* y = static_cast<T*>(a.y);
+    const bool rounds = a.rounds && sizeof(T) == 2;
+    parallel_tasks(p.chunks, [&](int64_t t) {
+      if (rounds) {
+        apply_chunk<T, sizeof(T) == 2>(p, t, a.activation, x, residual, y, k);
+      } else {
+        apply_chunk<T, false>(p, t, a.activation, x, residual, y, k);
+      }
+    });
+  });
 }
 
 }  // namespace SW_ISA

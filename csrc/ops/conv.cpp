@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "autograd/tape.h"
+#include "ops/conv_image.h"
 #include "ops/conv_packed.h"
 #include "ops/conv_plan.h"
 #include "ops/copy.h"
@@ -129,13 +130,15 @@ const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : null
 
 Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, const Tensor& weight) {
   Tensor dweight = empty(weight.shape(), weight.dtype(), weight.device());
+  const ConvImage image = conv_image(s, x, ConvPass::WeightGrad);
   launch(x.device(), conv_weight_grad,
-         ConvWeightGradArgs{s, x.dtype(), x.data(), dy.data(), dweight.data(), conv_tf32()});
+         ConvWeightGradArgs{s, x.dtype(), image.data, dy.data(), dweight.data(), conv_tf32(), image.prologue});
   return dweight;
 }
 
 struct Forward {
   Tensor x, w, b, y;  // b may be undefined
+  ConvImage image;
   ConvForwardArgs args;
 };
 
@@ -143,7 +146,7 @@ struct Forward {
 Forward prepare_forward(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias,
                         const Shape& stride, const Shape& padding, const Shape& padding_after, const Shape& dilation,
                         Size groups) {
-  Forward f{channels_last(batched(input, nd)), contiguous(weight.alias()), {}, {}, {}};
+  Forward f{channels_last(batched(input, nd)), contiguous(weight.alias()), {}, {}, {}, {}};
   f.b = bias.defined() ? contiguous(bias.alias()) : bias;
   ConvShape s = geometry(weight, groups, stride, padding, dilation);
   const Checked checked{op};
@@ -161,7 +164,8 @@ Forward prepare_forward(const char* op, int nd, const Tensor& input, const Tenso
   }
   check_volume(op, s, padded);
   f.y = empty_channels_last(output_shape(f.x, s.out_channels, s.out, nd), f.x.dtype(), f.x.device());
-  f.args = ConvForwardArgs{s, f.x.dtype(), f.x.data(), f.w.data(), data_or_null(f.b), f.y.data()};
+  f.image = conv_image(s, f.x, ConvPass::Forward);
+  f.args = ConvForwardArgs{s, f.x.dtype(), f.image.data, f.w.data(), data_or_null(f.b), f.y.data(), f.image.prologue};
   f.args.tf32 = conv_tf32();
   return f;
 }

@@ -94,6 +94,7 @@ struct ConvWeightGradArgs {
   const void *x, *dy;
   void* dweight;
   bool tf32 = false;
+  ConvPrologue prologue = {};  // of x
 };
 struct ChannelSumArgs {  // sum over the rows of a dense (rows, channels) matrix
   int64_t rows, channels;

@@ -1,7 +1,7 @@
 #include "ops/conv_bf16.h"
 
 #include "autograd/tape.h"
-#include "kernels/conv_choice.h"
+#include "ops/conv_image.h"
 #include "ops/copy.h"
 
 namespace skipway {
@@ -30,8 +30,9 @@ Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, co
   if (wide) {
     launch_bf16(conv_bf16_weight_grad, {s, x.data(), dy.data(), dweight.data(), dtype});
   } else {
+    const ConvImage image = conv_image(s, x, ConvPass::WeightGrad);
     launch(x.device(), conv_weight_grad,
-           ConvWeightGradArgs{s, DType::BFloat16, x.data(), dy.data(), dweight.data(), false});
+           ConvWeightGradArgs{s, DType::BFloat16, image.data, dy.data(), dweight.data(), false, image.prologue});
   }
   return to(dweight, dtype);
 }

@@ -294,7 +294,7 @@ void conv_forward(const ConvForwardArgs& a) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
     ConvForwardArgs plain = a;
-    if (a.prologue) plain.x = prologue_pass(a);
+    plain.x = prologue_pass(a.shape, a.dtype, a.x, a.prologue);
     const S *x = static_cast<const S*>(plain.x), *weight = static_cast<const S*>(a.weight),
             *bias = static_cast<const S*>(a.bias);
     S* y = static_cast<S*>(a.y);

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "core/deferred.h"
 #include "kernels/conv_choice.h"
 #include "kernels/isa_level.h"
 
@@ -115,7 +116,9 @@ void keep_packed(const Tensor& weight, const ConvForwardArgs& args, const Packed
 }
 
 void share_memory(const StoragePtr& storage) {
-  if (!storage || !storage->device.is_cpu()) return;
+  if (!storage) return;
+  never_defer_from(storage);
+  if (!storage->device.is_cpu()) return;
   Cache& c = cache();
   std::lock_guard<std::mutex> lock(c.mutex);
   c.shared[storage.get()] = storage;

@@ -8,6 +8,7 @@
 #include "kernels/gemm.h"
 #include "ops/conv.h"
 #include "ops/conv_bf16.h"
+#include "ops/conv_fused.h"
 #include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
@@ -277,9 +278,11 @@ void conv_weight_grad(const ConvWeightGradArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::WeightGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_weight_grad(a);
-    if (conv_weight_grad_bf16(a)) return;
+    ConvWeightGradArgs plain = a;
+    plain.x = prologue_pass(a.shape, a.dtype, a.x, a.prologue);
+    if (conv_weight_grad_bf16(plain)) return;
     const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
-    run(a.shape, static_cast<const S*>(a.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
+    run(a.shape, static_cast<const S*>(plain.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
   });
 }
 

@@ -23,6 +23,7 @@ struct WeightGrad {
   WinoImages source, gradient;
   const S *x, *dy;
   S* dweight;
+  ConvPrologue prologue;  // of x
 };
 
 // sums[p][k][c] (+)= m[p]^T v[p] over `tiles` tiles, of `rows` channels k and `columns` channels c.
@@ -78,8 +79,8 @@ void transform_sums(const WeightGrad<S>& g, const WinoMatrix& sums, int64_t part
 
 template <class S>
 void transform_both(const WeightGrad<S>& g, int64_t first, int64_t count, const WinoMatrix& v, const WinoMatrix& m) {
-  transform_patches<WinoInput>(g.tiles, g.source, g.x, {}, first, count, g.tiles.unit, v);
-  transform_patches<WinoGradient>(g.tiles, g.gradient, g.dy, {}, first, count, g.tiles.unit, m);
+  transform_patches<WinoInput>(g.tiles, g.source, g.x, g.prologue, first, count, g.tiles.unit, v);
+  transform_patches<WinoGradient>(g.tiles, g.gradient, g.dy, ConvPrologue{}, first, count, g.tiles.unit, m);
 }
 
 template <class S>
@@ -146,6 +147,7 @@ void weight_grad(const ConvWeightGradArgs& a) {
   g.x = static_cast<const S*>(a.x);
   g.dy = static_cast<const S*>(a.dy);
   g.dweight = static_cast<S*>(a.dweight);
+  g.prologue = a.prologue;
   s.in_channels* s.out_channels > kLargeSums ? by_blocks(g) : by_parts(g);
 }
 

@@ -1,3 +1,4 @@
+#include "ops/deferred_norm.h"
 #include "ops/elementwise_detail.h"
 
 namespace skipway {
@@ -41,7 +42,8 @@ namespace elementwise {
 Tensor add_into(const char* name, const Tensor& a, const Tensor& b, double alpha, const Tensor& out) {
   check_two(name, a, b);
   const DType dtype = result_dtype(a, b, out);
-  const Tensor y = run_binary(name, BinaryOp::Add, a, b, dtype, dtype, out, alpha);
+  Tensor y = alpha == 1 ? deferred_sum(a, b, out) : Tensor();
+  if (!y.defined()) y = run_binary(name, BinaryOp::Add, a, b, dtype, dtype, out, alpha);
   tape::record(name, {y}, {a, b}, {}, [alpha, oa = Operand(a), ob = Operand(b)](Backward& k) {
     if (k.needs(0)) k.give(0, oa.reduce(k.grad()));
     if (k.needs(1)) k.give(1, ob.reduce(k.grad(), alpha));

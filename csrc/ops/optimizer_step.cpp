@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/cuda_graph.h"
+#include "core/deferred.h"
 #include "ops/copy.h"
 
 namespace skipway {
@@ -96,6 +97,7 @@ class StepBuilder {
   }
   const void* read(const Tensor& t) { return in_layout(t).data(); }
   void* changed(const Tensor& t) {
+    settle_readers(t.storage());
     const Tensor work = in_layout(t);
     if (work.ptr() != t.ptr()) copies_.emplace_back(t.alias(), work);
     changed_.push_back(t);

@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "ops/batch_norm.h"
 #include "ops/copy.h"
+#include "ops/deferred_norm.h"
 
 namespace skipway {
 
@@ -13,6 +14,24 @@ Tensor in_layout_of(const Tensor& t, const Tensor& like) {
   return copy;
 }
 
+namespace {
+
+// Where x or branch is a norm's deferred result: it goes on waiting. Undefined elsewhere.
+Tensor after_norm(const Tensor& x, const Tensor& branch, FusedAct act) {
+  if (act == FusedAct::LeakyRelu) return {};
+  Tensor y = deferred_sum(x, branch, {});
+  if (y.defined() && act != FusedAct::None) y = deferred_activation(y, act, {});
+  if (!y.defined()) return y;
+  tape::record("residual_add", {y}, {x, branch}, {act == FusedAct::None ? Tensor() : y}, [act](tape::Backward& b) {
+    const Tensor dz = act == FusedAct::None ? b.grad() : deferred_mask(b.grad(), b.saved(0), act, {});
+    b.give(0, dz);
+    b.give(1, dz);
+  });
+  return y;
+}
+
+}  // namespace
+
 Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const std::optional<std::string>& activation) {
   check_defined("residual_add", "x", x);
   check_defined("residual_add", "branch", branch);
@@ -22,6 +41,7 @@ Tensor residual_add(const Tensor& x, const Tensor& branch, double scale, const s
                  " and ", branch.shape());
   const OutputActivation named = parse_output_activation("residual_add", activation);
   const FusedAct act = named.fused;
+  if (const Tensor y = scale == 1 ? after_norm(x, branch, act) : Tensor(); y.defined()) return named.finish(y);
   Tensor in = x, other = branch;
   {
     tape::NoGradGuard off;

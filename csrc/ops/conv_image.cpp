@@ -1,0 +1,24 @@
+#include "ops/conv_image.h"
+
+#include <algorithm>
+
+namespace skipway {
+namespace {
+
+// Can the kernel normalise in passing? The others would have to make a copy, which others can then read as well.
+bool loads_norms(const ConvShape& shape, DType dtype, ConvPass pass) {
+  if (dtype != DType::Float32 && dtype != DType::BFloat16) return false;
+  const int64_t lanes = std::min(64, 16 << int(current_isa())) / size_of(accumulate_dtype(dtype));
+  return conv_algorithm(shape, dtype, pass, lanes) == ConvAlgorithm::Winograd;
+}
+
+}  // namespace
+
+ConvImage conv_image(const ConvShape& shape, const Tensor& x, ConvPass pass) {
+  auto norm = norm_recipe(x);
+  if (norm && !norm->residual.defined() && loads_norms(shape, x.dtype(), pass))
+    return {norm->x.data(), prologue_of(*norm), norm};
+  return {x.data(), {}, nullptr};
+}
+
+}  // namespace skipway
