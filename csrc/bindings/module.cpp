@@ -1,9 +1,9 @@
 // The extension module skipway._core: exceptions and process-wide settings here; each op family adds itself.
 #include "autograd/tape.h"
 #include "bindings/bindings.h"
+#include "core/deferred.h"
 #include "core/memory_guard.h"
 #include "core/parallel.h"
-#include "core/deferred.h"
 #include "core/storage.h"
 #include "kernels/isa_level.h"
 
@@ -78,8 +78,7 @@ void add_settings(py::module_& m) {
         settle_all({});
         set_level(level);
       },
-      "name"_a,
-      "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
+      "name"_a, "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
   m.def("_deferral", &deferral_enabled, "Do norms, sums and activations wait until they are read?");
   m.def("_set_deferral", &set_deferral_enabled, "on"_a, "Results do not depend on it.");
   m.def("memory_stats", &stats_dict, "device"_a = Device{},

@@ -1,5 +1,6 @@
-// What a convolution may do on its way in and a forward one on its way out, so that the normalised activation of a residual
-// network need not be written. For float32 and bfloat16, on CUDA devices float16 too; the coefficients are float32.
+// What a convolution may do on its way in and a forward one on its way out, so that the normalised activation of a
+// residual network need not be written. For float32 and bfloat16, on CUDA devices float16 too; the coefficients are
+// float32.
 #pragma once
 #include "kernels/fused_args.h"
 

@@ -80,8 +80,7 @@ SW_INLINE void stage_patch(const WinoImages& g, const S* corner, int64_t top, in
   constexpr int n = Lanes<float>::n;
   for (int r = 0; r < PATCH; ++r)
     for (int s = 0; s < PATCH; ++s) {
-      const bool there =
-          inside || (top + r >= 0 && top + r < g.size[0] && left + s >= 0 && left + s < g.size[1]);
+      const bool there = inside || (top + r >= 0 && top + r < g.size[0] && left + s >= 0 && left + s < g.size[1]);
       vfloat x{};
       if (there) x = load(corner + (r * g.size[1] + s) * g.channels + c);
       vstore(staged + (r * PATCH + s) * n, x);
@@ -136,10 +135,11 @@ void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images,
 template <class Transform, class S>
 void transform_patches(const WinoTiles& t, const WinoImages& g, const S* images, const ConvPrologue& prologue,
                        int64_t first, int64_t count, int64_t ahead, const WinoMatrix& v) {
-  const auto run = [&](const auto& read) { transform_patches<Transform, S>(t, g, images, read, first, count, ahead, v); };
+  const auto run = [&](const auto& read) {
+    transform_patches<Transform, S>(t, g, images, read, first, count, ahead, v);
+  };
   if constexpr (__is_same(Transform, WinoInput)) {
-    if (prologue)
-      return dispatch_act(prologue.act, [&]<FusedAct A>(ActTag<A>) { run(PrologueRead<A, S>{prologue}); });
+    if (prologue) return dispatch_act(prologue.act, [&]<FusedAct A>(ActTag<A>) { run(PrologueRead<A, S>{prologue}); });
   }
   run(PlainRead{});
 }

@@ -57,7 +57,7 @@ struct ChannelNormArgs {
   double eps, momentum;
   const void *x, *residual, *weight, *bias;  // all but x may be null
   void *running_mean, *running_var;          // may be null when batch_stats
-  void* y;               // null: statistics and coefficients only
+  void* y;                                   // null: statistics and coefficients only
   double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
   float* apply;          // out, may be null: [3][channels] = mean, scale, shift of a ConvPrologue; of one sample
   uint8_t* mask;  // CUDA, out: a byte per channel_pack() elements, a bit where act passes the gradient on; may be null

@@ -187,8 +187,8 @@ void finish_coefficients(const ChannelNormArgs& a, Coefficients k) {
 
 // ---- forward --------------------------------------------------------------------------------------------------------
 
-// y = act((x - mean) * scale + shift + residual) over one row, `rounds` of ChannelNormApplyArgs. The mean is a float plus
-// a rest that goes into shift, so that large means cost no accuracy.
+// y = act((x - mean) * scale + shift + residual) over one row, `rounds` of ChannelNormApplyArgs. The mean is a float
+// plus a rest that goes into shift, so that large means cost no accuracy.
 template <class T, FusedAct A, bool kResidual, bool kRounds, class V, class S>
 SW_INLINE V apply(V x, V residual, const S* mean, const S* scale, const S* shift) {
   V z = (x - vload(mean)) * vload(scale) + vload(shift);

@@ -13,8 +13,8 @@ constexpr int64_t kPartRows = 1024;
 
 int64_t positions(const int64_t* size) { return size[0] * size[1] * size[2]; }
 
-// to = act((from - mean[c]) * scale[c] + shift[c] + residual) for the channels [c0, c1) of rows; mean, scale and residual
-// may be null.
+// to = act((from - mean[c]) * scale[c] + shift[c] + residual) for the channels [c0, c1) of rows; mean, scale and
+// residual may be null.
 template <class S, FusedAct A>
 void map_rows(int64_t rows, int64_t channels, int64_t c0, int64_t c1, const S* from, const float* mean,
               const float* scale, const float* shift, const S* residual, S* to) {
@@ -58,7 +58,8 @@ void epilogue_rows(const ConvEpilogue& e, S* y, int64_t channels, int64_t row, i
   const int64_t at = row * channels;
   const S* residual = static_cast<const S*>(e.residual);
   dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) {
-    map_rows<S, A>(rows, channels, c0, c1, y + at, nullptr, e.scale, e.shift, residual ? residual + at : nullptr, y + at);
+    map_rows<S, A>(rows, channels, c0, c1, y + at, nullptr, e.scale, e.shift, residual ? residual + at : nullptr,
+                   y + at);
   });
 }
 template void epilogue_rows<float>(const ConvEpilogue&, float*, int64_t, int64_t, int64_t, int64_t, int64_t);

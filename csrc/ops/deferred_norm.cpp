@@ -103,8 +103,8 @@ std::optional<FusedAct> as_fused(Activation f, const ActivationParams& params) {
 
 void MaskRecipe::compute(void* to) const {
   launch(dz.device(), residual_add_backward,
-         ResidualAddGradArgs{
-             dz.numel(), dz.dtype(), activation, 1, dz.data(), z.data(), Grad{to, GradMode::Write}, Grad{}});
+         ResidualAddGradArgs{dz.numel(), dz.dtype(), activation, 1, dz.data(), z.data(), Grad{to, GradMode::Write},
+                             Grad{}});
 }
 
 Tensor deferred_mask(const Tensor& grad, const Tensor& z, FusedAct act, const Tensor& coefficients) {
