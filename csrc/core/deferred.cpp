@@ -89,17 +89,17 @@ void fulfil(const StoragePtr& storage, const StoragePtr& memory) {
   if (storage->pending) done = complete(r, *storage, *memory);
 }
 
-// Two threads may both compute; the second one's memory is dropped.
+// Two threads may both compute; the second one's memory is dropped. A recipe that was replaced meanwhile is computed anew.
 void Storage::materialize() {
   const std::shared_ptr<Storage> alive = shared_from_this();
-  const std::shared_ptr<const Deferred> wanted = pending_recipe(alive);
-  if (!wanted) return;
-  const StoragePtr memory = allocate(bytes, device);
-  wanted->compute(memory->data);
-  std::shared_ptr<const Deferred> done;
-  Registry& r = registry();
-  std::lock_guard<std::mutex> lock(r.mutex);
-  if (pending && recipe == wanted) done = complete(r, *this, *memory);
+  while (const std::shared_ptr<const Deferred> wanted = pending_recipe(alive)) {
+    const StoragePtr memory = allocate(bytes, device);
+    wanted->compute(memory->data);
+    std::shared_ptr<const Deferred> done;
+    Registry& r = registry();
+    std::lock_guard<std::mutex> lock(r.mutex);
+    if (pending && recipe == wanted) done = complete(r, *this, *memory);
+  }
 }
 
 void Storage::forget() {
