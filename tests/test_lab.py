@@ -109,10 +109,19 @@ def test_shattering_orders_the_networks():
     assert deep["looks-linear"]["test_accuracy"] > deep["Kaiming"]["test_accuracy"] + 0.3
 
 
-def test_deep_plain_networks_learn_with_kaiming_alone():
+def test_of_22_plain_layers_kaiming_learns_sooner_and_of_30_alone():
     data = quick("deep-vgg").data
-    deep = data["runs"][str(data["depths"][-1])]
-    assert deep["Xavier"]["final"] > data["chance"] - 0.02 and deep["Kaiming"]["final"] < data["chance"] - 0.3
+    losses = {d: {name: np.array(run["losses"][0]) for name, run in of.items()} for d, of in data["runs"].items()}
+    guess = data["chance"]
+    assert losses["22"]["Kaiming"][-1] < 0.6 < losses["22"]["Xavier"][-1] < guess - 0.4
+    assert losses["30"]["Kaiming"][-1] < 0.8 and losses["30"]["Xavier"].min() > guess - 0.02
+
+
+def test_each_layer_takes_a_root_of_two_of_xaviers_gradient():
+    runs = quick("deep-vgg").data["runs"]
+    ratio = {d: of["Kaiming"]["first_gradient"][0] / of["Xavier"]["first_gradient"][0] for d, of in runs.items()}
+    # the loss is nearly linear in small outputs: 21 or 29 layers lie above the first
+    assert 1 < ratio["22"] / 2 ** (21 / 2) < 20 and 8 < ratio["30"] / ratio["22"] < 64
 
 
 def test_zero_gamma_makes_blocks_their_shortcuts():

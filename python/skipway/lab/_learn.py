@@ -35,9 +35,10 @@ def train(
     batch: int,
     rng: np.random.Generator,
     each: Callable[[int], Any] | None = None,
+    clip: float | None = None,
 ) -> list[float]:
     """Losses of `steps` steps of cross entropy; `each(step)` runs after each. A loss that is not finite ends it: the
-    rest is NaN."""
+    rest is NaN. Gradients of a norm above `clip` are shortened to it."""
     losses: list[float] = []
     model.train()
     batches = shuffled(rng, len(x), batch)
@@ -49,6 +50,8 @@ def train(
             return losses[:-1] + [math.nan] * (steps - step)
         optimizer.zero_grad()
         loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         if each is not None:
             each(step)
