@@ -64,7 +64,7 @@ def passes(t: Any, grad: Callable[..., Any], run: Callable[..., Any], inputs: li
     y = run(t, *inputs)
     dy = t.ones_like(y)
     return {
-        "forward": lambda: run(t, *[x.detach() for x in inputs]),
+        "forward": lambda: run(t, *[x.detach() for x in inputs]).data_ptr(),  # asks for results that wait to be read
         "backward": lambda: grad(y, inputs, dy, retain_graph=True),
     }
 

@@ -19,12 +19,12 @@ DTYPES = [sw.float32, sw.bfloat16, sw.float64]
 
 @contextlib.contextmanager
 def deferral(on: bool) -> Iterator[None]:
-    before = _core._deferral()
-    _core._set_deferral(on)
+    before = sw.backends.deferral.enabled
+    sw.backends.deferral.enabled = on
     try:
         yield
     finally:
-        _core._set_deferral(before)
+        sw.backends.deferral.enabled = before
 
 
 def bits(t: sw.Tensor) -> np.ndarray:

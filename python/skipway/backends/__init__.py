@@ -5,3 +5,6 @@ from . import cuda as cuda
 from . import cudnn as cudnn
 from . import mkldnn as mkldnn
 from . import mps as mps
+from ._deferral import Deferral as _Deferral
+
+deferral = _Deferral()
