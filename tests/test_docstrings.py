@@ -95,6 +95,24 @@ def test_sources(module):
     assert not silent
 
 
+# Layers and initial values with a place in a paper: an equation, a section, an algorithm, a definition or a figure.
+WITH_A_PLACE = {
+    nn: """AxisNorm BatchNorm1d BatchNorm2d BatchNorm3d CReLU DropConnectConv1d DropConnectConv2d DropConnectConv3d
+        DropConnectLinear Dropout2d GroupNorm Highway HighwayConv2d InstanceNorm1d InstanceNorm2d InstanceNorm3d
+        LayerNorm LocalResponseNorm Maxout MultiheadAttention PReLU Residual ShakeShake SpatialDropout StochasticDepth
+        TransformerEncoderLayer""",
+    nn.init: """average_normal_ kaiming_normal_ kaiming_uniform_ looks_linear_ lsuv_ orthogonal_ xavier_normal_
+        xavier_uniform_ zero_gamma_""",
+}
+
+
+@pytest.mark.parametrize("module", WITH_A_PLACE, ids=lambda module: module.__name__)
+def test_places_in_papers(module):
+    place = re.compile(r"(equation|section|algorithm|definition|figure)s? \d")
+    silent = [n for n in WITH_A_PLACE[module].split() if not place.search(says(n, getattr(module, n).__doc__))]
+    assert not silent
+
+
 def test_a_missing_docstring_would_be_found():
     assert not says("f", "f(x: Tensor) -> Tensor\n") and not says("f", None)
     assert not says("f", "f(*args)\nOverloaded function.\n\n1. f(x: Tensor) -> Tensor\n\n2. f(y: int) -> int\n")

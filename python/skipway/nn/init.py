@@ -189,7 +189,8 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
-    """Orthonormal rows or columns of the weight seen as a (out, rest) matrix, times gain (Saxe et al. 2014)."""
+    """Orthonormal rows or columns of a (out, rest) matrix, as which the weight is seen, times gain (Saxe et al. 2014,
+    section 3)."""
     if tensor.dim() < 2:
         raise ValueError(f"orthogonal_: expected at least 2 dimensions, got {tuple(tensor.shape)}")
     if tensor.numel() == 0:

@@ -107,7 +107,8 @@ class _ShakeShake(Function):
 def shake_shake(
     x1: Tensor, x2: Tensor, forward: str = "shake", backward: str = "shake", level: str = "image", training: bool = True
 ) -> Tensor:
-    """a x1 + (1 - a) x2 with a from U(0, 1); the gradients of x1 and x2 are b dy and (1 - b) dy (Gastaldi 2017).
+    """a x1 + (1 - a) x2 with a from U(0, 1); the gradients of x1 and x2 are b dy and (1 - b) dy (Gastaldi 2017,
+    equation 2).
 
     Args:
         x1, x2: two branches of one shape, (N, ...).

@@ -30,14 +30,14 @@ class Dropout(_DropoutNd):
 
 
 class Dropout1d(_DropoutNd):
-    """Zeroes whole channels of (N, C, L) or (C, L) input (Tompson et al. 2015)."""
+    """Zeroes whole channels of (N, C, L) or (C, L) input (Tompson et al. 2015, section 3.2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_DropoutNd):
-    """Zeroes whole channels of (N, C, H, W) or (C, H, W) input (Tompson et al. 2015)."""
+    """Zeroes whole channels of (N, C, H, W) or (C, H, W) input (Tompson et al. 2015, section 3.2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training, self.inplace)
@@ -48,7 +48,7 @@ class SpatialDropout(Dropout2d):
 
 
 class Dropout3d(_DropoutNd):
-    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) input (Tompson et al. 2015)."""
+    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) input (Tompson et al. 2015, section 3.2)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout3d(input, self.p, self.training, self.inplace)

@@ -51,19 +51,19 @@ class _InstanceNorm(_NormBase):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalization of (N, C, L) or (C, L) input (Ulyanov et al. 2016)."""
+    """Instance normalization of (N, C, L) or (C, L) input (Ulyanov et al. 2016, equation 3)."""
 
     _dims = 3
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalization of (N, C, H, W) or (C, H, W) input (Ulyanov et al. 2016)."""
+    """Instance normalization of (N, C, H, W) or (C, H, W) input (Ulyanov et al. 2016, equation 3)."""
 
     _dims = 4
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or (C, D, H, W) input (Ulyanov et al. 2016)."""
+    """Instance normalization of (N, C, D, H, W) or (C, D, H, W) input (Ulyanov et al. 2016, equation 3)."""
 
     _dims = 5
 

@@ -21,7 +21,7 @@ def _as_shape(layer: Module, shape: Any) -> tuple[int, ...]:
 
 
 class LayerNorm(AffineModule):
-    """Normalizes over the last dimensions, which have shape `normalized_shape` (Ba et al. 2016)."""
+    """Normalizes over the last dimensions, which have shape `normalized_shape` (Ba et al. 2016, equation 3)."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class RMSNorm(Module):
 
 
 class GroupNorm(AffineModule):
-    """Normalizes each group of channels of each sample of (N, C, ...) input (Wu and He 2018)."""
+    """Normalizes each group of channels of each sample of (N, C, ...) input (Wu and He 2018, equations 1 and 7)."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class AxisNorm(AffineModule):
 
 
 class LocalResponseNorm(Module):
-    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al. 2012)."""
+    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al. 2012, section 3.3)."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()

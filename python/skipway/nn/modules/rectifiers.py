@@ -188,7 +188,7 @@ class Threshold(Module):
 
 
 class CReLU(Module):
-    """Beyond PyTorch: relu(x) and relu(-x) side by side along `dim` (Shang et al. 2016)."""
+    """Beyond PyTorch: relu(x) and relu(-x) side by side along `dim` (Shang et al. 2016, definition 2.1)."""
 
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class CReLU(Module):
 
 
 class Maxout(Module):
-    """Beyond PyTorch: the maximum over `pool_size` neighbouring channels (Goodfellow et al. 2013)."""
+    """Beyond PyTorch: the maximum over `pool_size` neighbouring channels (Goodfellow et al. 2013, section 3)."""
 
     def __init__(self, pool_size: int, dim: int = 1) -> None:
         super().__init__()

@@ -43,7 +43,8 @@ class StochasticDepth(Module):
 
 
 class ShakeShake(Module):
-    """a x1 + (1 - a) x2, with a from U(0, 1), and other random shares b and 1 - b for the gradients (Gastaldi 2017).
+    """a x1 + (1 - a) x2, with a from U(0, 1), and other random shares b and 1 - b for the gradients (Gastaldi 2017,
+    equation 2).
 
     In evaluation all shares are 1/2. See `functional.shake_shake` for the options, called `shake_shake(x1, x2)`.
     """
@@ -160,12 +161,12 @@ class _DropConnectConv(_Conv):
 
 
 class DropConnectConv1d(_DropConnectConv, Conv1d):
-    """`Conv1d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013)."""
+    """`Conv1d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013, equation 2)."""
 
 
 class DropConnectConv2d(_DropConnectConv, Conv2d):
-    """`Conv2d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013)."""
+    """`Conv2d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013, equation 2)."""
 
 
 class DropConnectConv3d(_DropConnectConv, Conv3d):
-    """`Conv3d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013)."""
+    """`Conv3d` whose filters drop weights as `DropConnectLinear` does (Wan et al. 2013, equation 2)."""
