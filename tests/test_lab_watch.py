@@ -109,12 +109,12 @@ def test_a_healthy_network_gets_no_warning():
         (
             lambda: mlp(10, std=0.03),
             {"shape": (16, 32)},
-            r"0: vanishing: the gradient here is \S+e-\d\d of that at 20;",
+            r"layer 0 \(Linear\): vanishing: the gradient here is \S+e-\d\d of that at 20;",
         ),
         (
             lambda: mlp(10, std=2.0),
             {"shape": (16, 32), "lr": 1e-30},
-            r"0: exploding: the gradient here is .* times that at 20",
+            r"layer 0 \(Linear\): exploding: the gradient here is .* times that at 20",
         ),
         (lambda: mlp(3), {"shape": (16, 32), "lr": 1e30}, r"exploding: (outputs|gradients) are no longer finite"),
         (
@@ -135,14 +135,17 @@ def test_dead_units_are_named():
     with sw.no_grad():
         model[0].bias[:24] = -100.0
     found = warned(model, 4, shape=(64, 32))
-    assert any(w.startswith("step 2, 1: dead ReLUs: 75 % of the units") for w in found), found
+    assert any(w.startswith("step 2, layer 1 (ReLU): dead ReLUs: 75 % of the units") for w in found), found
     assert sum("dead" in w for w in found) == 1
 
 
 def test_batch_norm_in_training_with_a_batch_of_one():
     sw.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
-    assert any("1: BatchNorm in training mode sees a batch of 1" in w for w in warned(model, shape=(1, 1, 8, 8)))
+    assert any(
+        "layer 1 (BatchNorm2d): BatchNorm in training mode sees a batch of 1" in w
+        for w in warned(model, shape=(1, 1, 8, 8))
+    )
     assert not any("batch of 1" in w for w in warned(model, shape=(2, 1, 8, 8)))
 
 
@@ -150,7 +153,7 @@ def test_dropout_before_batch_norm():
     sw.manual_seed(0)
     layers = [nn.Linear(32, 32), nn.Dropout(0.5), nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10)]
     found = warned(nn.Sequential(*layers), shape=(32, 32))
-    assert sum("3: this BatchNorm comes after the dropout 1" in w for w in found) == 1
+    assert sum("layer 3 (BatchNorm1d): this BatchNorm comes after the dropout 1" in w for w in found) == 1
     after = [layers[0], layers[3], layers[4], layers[1], layers[5]]
     assert not any("dropout" in w for w in warned(nn.Sequential(*after), shape=(32, 32)))
 
@@ -162,7 +165,8 @@ def test_frozen_batch_norm_that_still_moves():
         p.requires_grad_(False)
     model = nn.Sequential(nn.Linear(32, 32), norm, nn.ReLU(), nn.Linear(32, 10))
     assert any(
-        "1: the weights of this BatchNorm are frozen but its running" in w for w in warned(model, shape=(16, 32))
+        "layer 1 (BatchNorm1d): the weights of this BatchNorm are frozen but its running" in w
+        for w in warned(model, shape=(16, 32))
     )
     norm.freeze()
     assert not any("frozen" in w for w in warned(model, shape=(16, 32)))
@@ -207,6 +211,16 @@ def test_the_report_is_one_page_that_loads_nothing(tmp_path):
     assert "a&lt;b&gt;&amp;c" in page and "a<b>" not in page and "a &lt;run&gt;" in page
     assert "5 training steps" in page and page.count("<tr>") == 4
     assert "<table>" in seen._repr_html_()
+
+
+def test_one_warning_is_not_warnings():
+    from skipway.lab._watch_report import body
+
+    seen = sw.lab.watch(nn.Linear(2, 2))
+    seen.warnings.append("step 0, layer a (Linear): something")
+    assert "<b>1 warning</b>" in body(seen)
+    seen.warnings.append("step 0, layer b (Linear): something")
+    assert "<b>2 warnings</b>" in body(seen)
 
 
 def test_without_matplotlib_the_report_has_its_table(tmp_path, monkeypatch):

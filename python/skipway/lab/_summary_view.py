@@ -127,7 +127,7 @@ def html(s: Summary) -> str:
 
     def line(values: list[str], tag: str, style: str = "") -> str:
         parts = (
-            f'<{tag} style="text-align:{"left" if i < _LEFT else "right"}">{_html.escape(v)}</{tag}>'
+            f'<{tag} style="padding:.1em .5em;text-align:{"left" if i < _LEFT else "right"}">{_html.escape(v)}</{tag}>'
             for i, v in enumerate(values)
         )
         return f"<tr{style}>{''.join(parts)}</tr>"

@@ -232,7 +232,8 @@ class Watch:
             return
         self._said.add((kind, name))
         text = TEXTS[kind].format(**values)
-        message = f"step {self.steps[-1] if self.steps else 0}, {name or 'the model'}: {text}"
+        place = f"layer {name} ({self.layers[name].kind})" if name else "the model"
+        message = f"step {self.steps[-1] if self.steps else 0}, {place}: {text}"
         self.warnings.append(message)
         if not self.quiet:
             warnings.warn(message, WatchWarning, stacklevel=2)

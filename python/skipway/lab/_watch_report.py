@@ -88,7 +88,8 @@ def body(watch: Watch) -> str:
     """The warnings, the pictures and the table of latest values."""
     if watch.warnings:
         items = "".join(f"<li>{html.escape(w)}</li>" for w in watch.warnings)
-        said = f'<div class="warn"><b>{len(watch.warnings)} warnings</b><ul>{items}</ul></div>'
+        count = f"{len(watch.warnings)} warning{'s' if len(watch.warnings) > 1 else ''}"
+        said = f'<div class="warn"><b>{count}</b><ul>{items}</ul></div>'
     else:
         said = '<div class="fine">nothing to warn of</div>'
     try:
