@@ -62,3 +62,25 @@ def test_hooks_are_gone_afterwards_and_weights_have_no_gradient():
 def test_repeats_must_be_positive():
     with pytest.raises(ValueError, match="show_plan: expected repeats >= 1, got 0"):
         sw.show_plan(model(), sw.zeros((1, 3, 8, 8)), repeats=0)
+
+
+def test_norms_that_convolutions_apply_are_named(capsys):
+    sw.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
+        nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 1),
+    )  # fmt: skip
+    before = sw.backends.cpu.get_conv_algorithm()
+    sw.backends.cpu.set_conv_algorithm("winograd")
+    try:
+        plan = sw.show_plan(model, sw.randn(2, 3, 16, 16), repeats=1)
+        sw.backends.deferral.enabled = False
+        at_once = sw.show_plan(model, sw.randn(2, 3, 16, 16), repeats=1)
+    finally:
+        sw.backends.deferral.enabled = True
+        sw.backends.cpu.set_conv_algorithm(before)
+    assert [(r.layer, r.why) for r in plan.rows] == [
+        ("0", ""), ("3", "normalises what it loads"), ("6", ""), ("7", ""),
+    ]  # fmt: skip
+    assert "3x3             2x32x16x16           forward" in capsys.readouterr().out
+    assert not any(r.why for r in at_once.rows)

@@ -80,6 +80,7 @@ void add_settings(py::module_& m) {
       },
       "name"_a, "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
   m.def("_deferral", &deferral_enabled, "Do norms, sums and activations wait until they are read?");
+  m.def("_waits", [](const Tensor& t) { return t.storage()->pending.load(); }, "input"_a, "Is t yet to be computed?");
   m.def("_set_deferral", &set_deferral_enabled, "on"_a, "Results do not depend on it.");
   m.def("memory_stats", &stats_dict, "device"_a = Device{},
         "Bytes in use by tensors and held from the system, now and at most, and calls of the allocator.");

@@ -26,7 +26,7 @@ class PlanRow:
     flops: float
     bytes: float
     ms: float
-    why: str = ""  # of a convolution on a CUDA device: why this algorithm
+    why: str = ""  # what it does beside the convolution; on a CUDA device, why this algorithm
 
     @property
     def gflops(self) -> float:
@@ -85,8 +85,9 @@ def show_plan(model: nn.Module, input: Any, *, backward: bool = False, repeats: 
     }
     clock = _Clock(names)
     plan = Plan(total_ms=clock.run(model, arguments, repeats))
-    for module, (seconds, x, y) in clock.seen.items():
-        plan.rows.append(_row(names[module], module, x, y, "forward", seconds))
+    for module in clock.order:
+        seconds, x, y = clock.seen[module]
+        plan.rows.append(_row(names[module], module, x, y, "forward", seconds, module in clock.normalizing))
         if backward and isinstance(module, _CONVOLUTIONS):
             plan.rows += [
                 _row(names[module], module, x, y, name, s) for name, s in _gradient_seconds(module, x, repeats).items()
@@ -102,27 +103,40 @@ def show_plan(model: nn.Module, input: Any, *, backward: bool = False, repeats: 
 
 
 class _Clock:
-    """Times chosen modules while a model runs."""
+    """Times chosen modules while a model runs. A norm for which a module's input still waits counts as the module's
+    where it applies it to what it loads (``normalizing``); elsewhere it is computed before the clock starts."""
 
     def __init__(self, modules: dict[nn.Module, str]) -> None:
         self.modules = modules
+        self.order: dict[nn.Module, None] = {}
         self.seen: dict[nn.Module, tuple[float, Any, Any]] = {}
+        self.normalizing: set[nn.Module] = set()
+        self._reading: set[nn.Module] = set()
         self._began: dict[nn.Module, float] = {}
 
     def _before(self, module: nn.Module, args: Any) -> None:
+        self.order[module] = None
+        if module in self._reading:
+            args[0].data_ptr()
+        elif _core._waits(args[0]):
+            self.normalizing.add(module)
         self._wait(args[0])
         self._began[module] = time.perf_counter()
 
     def _after(self, module: nn.Module, args: Any, result: Any) -> None:
         self._wait(result)
         seconds = time.perf_counter() - self._began[module]
+        if module in self.normalizing and not _core._waits(args[0]):
+            self.normalizing.discard(module)
+            self._reading.add(module)
+            return  # this time has the norm's in it
         least = min(seconds, self.seen[module][0]) if module in self.seen else seconds
         self.seen[module] = (least, args[0].detach(), result.detach())
 
     @staticmethod
     def _wait(tensor: Any) -> None:
         if tensor.device.type != "cpu":
-            tensor.flatten()[:1].cpu()
+            _core._cuda_synchronize(tensor.device.index or 0)
 
     def run(self, model: nn.Module, arguments: Sequence[Any], repeats: int) -> float:
         """Milliseconds of the fastest run."""
@@ -130,6 +144,7 @@ class _Clock:
         handles += [m.register_forward_hook(self._after) for m in self.modules]
         try:
             with autograd.no_grad():
+                model(*arguments)  # shows who computes which norm
                 return min(_seconds(lambda: model(*arguments), repeats)) * 1e3
         finally:
             for handle in handles:
@@ -158,14 +173,14 @@ def _gradient_seconds(module: Any, x: Any, repeats: int) -> dict[str, float]:
         }
 
 
-def _row(name: str, module: Any, x: Any, y: Any, pass_: str, seconds: float) -> PlanRow:
+def _row(name: str, module: Any, x: Any, y: Any, pass_: str, seconds: float, normalizes: bool = False) -> PlanRow:
     if isinstance(module, nn.Linear):
         flops = 2.0 * y.numel() * module.in_features
         moved = float((x.numel() + y.numel() + module.weight.numel()) * y.dtype.itemsize)
         return PlanRow(name, "Linear", tuple(y.shape), pass_, "product", flops, moved, seconds * 1e3)
     arguments = _conv_arguments(module, x, y)
     plan = _core._conv_plan(*arguments)
-    algorithm, why = _algorithm(module, arguments, plan, pass_)
+    algorithm, why = _algorithm(module, arguments, plan, pass_, normalizes)
     return PlanRow(
         name, _kind(module), tuple(y.shape), pass_, algorithm, plan["flops"], plan["bytes"], seconds * 1e3, why
     )  # fmt: skip
@@ -178,16 +193,19 @@ def _kind(module: Any) -> str:
     return text + (f" g{module.groups}" if module.groups > 1 else "")
 
 
-def _algorithm(module: Any, arguments: tuple[Any, ...], plan: dict[str, Any], pass_: str) -> tuple[str, str]:
-    """Its name, and on a CUDA device the reason."""
+def _algorithm(
+    module: Any, arguments: tuple[Any, ...], plan: dict[str, Any], pass_: str, normalizes: bool
+) -> tuple[str, str]:
+    """Its name, and what else is to say."""
+    fused = "normalises what it loads" if normalizes else ""
     key = pass_.replace(" ", "_")
     if isinstance(module, _TRANSPOSED):  # computes what is a convolution's data gradient, and the other way round
         key = {"forward": "data_gradient", "data_gradient": "forward"}.get(key, key)
     device = module.weight.device
     if device.type == "cpu":
-        return str(plan[key]), ""
-    algorithm, why, _ = _core._conv_cuda_plan(*(*arguments, key, False, device.index or 0))
-    return algorithm, why
+        return str(plan[key]), fused
+    algorithm, why, _ = _core._conv_cuda_plan(*(*arguments, key, normalizes, device.index or 0))
+    return algorithm, "; ".join(filter(None, (why, fused)))
 
 
 def _conv_arguments(module: Any, x: Any, y: Any) -> tuple[Any, ...]:
