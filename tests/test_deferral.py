@@ -28,8 +28,8 @@ def deferral(on: bool) -> Iterator[None]:
 
 
 def bits(t: sw.Tensor) -> np.ndarray:
-    t = t.detach()
-    return (t.to(sw.float32) if t.dtype == sw.bfloat16 else t).numpy()
+    t = t.detach().cpu()
+    return (t.to(sw.float32) if t.dtype in (sw.bfloat16, sw.float16) else t).numpy()
 
 
 def same(a: sw.Tensor | None, b: sw.Tensor | None) -> None:
@@ -38,11 +38,12 @@ def same(a: sw.Tensor | None, b: sw.Tensor | None) -> None:
         np.testing.assert_array_equal(bits(a), bits(b))
 
 
-def leaves(dtype: sw.dtype, channels: int = 16, size: int = 9, batch: int = 3) -> list[sw.Tensor]:
+def leaves(dtype: sw.dtype, channels: int = 16, size: int = 9, batch: int = 3, device: str = "cpu") -> list[sw.Tensor]:
     g = np.random.default_rng(5)
 
     def make(*shape: int, around: float = 0.0) -> sw.Tensor:
-        return sw.from_numpy((around + g.standard_normal(shape)).astype(np.float32)).to(dtype).requires_grad_()
+        values = sw.from_numpy((around + g.standard_normal(shape)).astype(np.float32))
+        return values.to(dtype).to(device).requires_grad_()
 
     x, r = make(batch, channels, size, size), make(batch, channels, size, size)
     return [x, r, make(channels, around=1), make(channels), make(channels, channels, 3, 3)]
@@ -51,8 +52,8 @@ def leaves(dtype: sw.dtype, channels: int = 16, size: int = 9, batch: int = 3) -
 class Case:
     """The pieces of a network: x and r come from an op, as activations do, so that they are not leaves."""
 
-    def __init__(self, dtype: sw.dtype, **sizes: int) -> None:
-        x, r, self.gamma, self.beta, self.weight = leaves(dtype, **sizes)
+    def __init__(self, dtype: sw.dtype, device: str = "cpu", **sizes: int) -> None:
+        x, r, self.gamma, self.beta, self.weight = leaves(dtype, device=device, **sizes)
         self.leaf_x, self.leaf_r = x, r
         self.x, self.r = x * 1.5, r * 0.5
 
@@ -157,7 +158,7 @@ def result_changed(c: Case) -> sw.Tensor:
 
 
 def evaluated(c: Case) -> sw.Tensor:
-    mean, var = sw.full((16,), 0.3).to(c.x.dtype), sw.full((16,), 2.0).to(c.x.dtype)
+    mean, var = sw.full((16,), 0.3).to(c.x), sw.full((16,), 2.0).to(c.x)
     return c.conv(F.relu(F.batch_norm(c.x, mean, var, c.gamma, c.beta, training=False)))
 
 

@@ -100,14 +100,15 @@ py::dict plan(int64_t batch, int64_t in_channels, int64_t out_channels, int64_t 
 py::tuple fused(const Tensor& input, const Tensor& weight, const Tensor& bias, const Shape& stride,
                 const Shape& padding, const Shape& dilation, int64_t groups, const Tensor& in_scale,
                 const Tensor& in_shift, const std::optional<std::string>& in_activation, const Tensor& scale,
-                const Tensor& shift, const Tensor& residual, const std::optional<std::string>& activation,
-                bool moments) {
+                const Tensor& shift, const Tensor& residual, const std::optional<std::string>& activation, bool moments,
+                const Tensor& in_mean) {
   const auto act = [](const std::optional<std::string>& name) {
     const OutputActivation parsed = parse_output_activation("conv2d_fused", name);
     SW_CHECK_VALUE(parsed.after.empty(), "conv2d_fused: expected relu, leaky_relu or relu6, got ", *name);
     return parsed.fused;
   };
-  const ConvFusion fusion{in_scale, in_shift, scale, shift, residual, act(in_activation), act(activation), moments};
+  const ConvFusion fusion{in_mean,  in_scale,           in_shift,        scale,  shift,
+                          residual, act(in_activation), act(activation), moments};
   const FusedConv r = [&] {
     py::gil_scoped_release released;
     return conv2d_fused(input, weight, bias, stride, padding, dilation, groups, fusion);
@@ -133,7 +134,7 @@ void bind_choice(py::module_& m) {
   m.def("_conv2d_fused", &fused, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = Shape{1},
         "padding"_a = Shape{0}, "dilation"_a = Shape{1}, "groups"_a = 1, "in_scale"_a = Tensor(),
         "in_shift"_a = Tensor(), "in_activation"_a = py::none(), "scale"_a = Tensor(), "shift"_a = Tensor(),
-        "residual"_a = Tensor(), "activation"_a = py::none(), "moments"_a = false);
+        "residual"_a = Tensor(), "activation"_a = py::none(), "moments"_a = false, "in_mean"_a = Tensor());
   m.def("_get_conv_algorithm", [] { return name_of(preferred_conv_algorithm()); });
   m.def(
       "_set_conv_algorithm", [](const std::string& name) { prefer_conv_algorithm(parse_conv_algorithm(name.c_str())); },

@@ -9,9 +9,9 @@ namespace skipway {
 // The convolution reads act((x - mean[c]) * scale[c] + shift[c]), rounded to the image's dtype: bit for bit what
 // channel_norm_apply (ops/batch_norm.h) writes. What pads the image stays zero.
 struct ConvPrologue {
-  const float *scale = nullptr, *shift = nullptr;  // per source channel, both or neither
-  FusedAct act = FusedAct::None;
-  const float* mean = nullptr;  // null: zeros
+  const float *scale = nullptr, *shift = nullptr;  // per source channel, both or neither; at a multiple of 16 bytes
+  FusedAct act = FusedAct::None;                   // where channels are a multiple of 4
+  const float* mean = nullptr;                     // null: zeros
   explicit operator bool() const { return scale != nullptr; }
 };
 

@@ -200,8 +200,10 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
   }
   a.coefficients = coefficients.data_as<double>();
   const bool recorded = tape::should_record({input, weight, bias, residual});
-  // relu's mask without a residual comes from x again: one stream less to read. On CUDA the others are kept as bits.
-  const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined());
+  // relu's mask without a residual comes from x again: one stream less to read. On CUDA the others are kept as bits,
+  // or come from x as well when there is no result yet.
+  const bool from_x = spec.activation == FusedAct::None || (spec.activation == FusedAct::Relu && !residual.defined()) ||
+                      (waits && !x.device().is_cpu());
   Tensor mask;
   if (recorded && !from_x && !x.device().is_cpu()) {
     mask = empty({x.numel() / channel_pack(a)}, DType::UInt8, x.device());

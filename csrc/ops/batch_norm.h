@@ -85,7 +85,7 @@ struct ChannelNormGradArgs {
   DType dtype, weight_dtype, bias_dtype;
   FusedAct activation;
   bool batch_stats;
-  const void *x, *y, *dy;  // y: null when act's sign is to be recomputed from x (no residual)
+  const void *x, *y, *dy;  // y: null when act's sign is to be recomputed from x (no residual) or comes from `mask`
   const double* coefficients;
   Grad dx, dresidual, dweight, dbias;
   const uint8_t* mask;  // CUDA: in y's place

@@ -71,6 +71,7 @@ struct Statistics {  // what the small kernels need
   const void *x, *weight, *bias;
   void *running_mean, *running_var;
   ChannelConstants k;
+  float* apply;  // may be null
 
   explicit Statistics(const ChannelNormArgs& a)
       : samples(a.samples),
@@ -88,14 +89,22 @@ struct Statistics {  // what the small kernels need
         bias(a.bias),
         running_mean(a.running_mean),
         running_var(a.running_var),
-        k(a.coefficients, a.samples, a.channels) {}
+        k(a.coefficients, a.samples, a.channels),
+        apply(a.apply) {}
 
   __device__ __forceinline__ void finish(int64_t i, int64_t c, double mean, double var) const {
     const double rstd = 1 / ::sqrt(var + eps);
+    const double scale = rstd * (weight ? read_as<double>(weight, weight_dtype, c) : 1);
+    const double shift = bias ? read_as<double>(bias, bias_dtype, c) : 0;
     k.mean[i] = mean;
     k.rstd[i] = rstd;
-    k.scale[i] = rstd * (weight ? read_as<double>(weight, weight_dtype, c) : 1);
-    k.bias[i] = bias ? read_as<double>(bias, bias_dtype, c) : 0;
+    k.scale[i] = scale;
+    k.bias[i] = shift;
+    if (!apply) return;
+    const ApplyConstants<float> to(mean, scale, shift);
+    apply[c] = to.mean;
+    apply[channels + c] = to.scale;
+    apply[2 * channels + c] = to.shift;
   }
   // A channel whose statistics are not finite, in the running type, is left alone.
   __device__ __forceinline__ void move_running(int64_t c, double mean, double var) const {
@@ -112,7 +121,7 @@ struct Statistics {  // what the small kernels need
 };
 
 // Means and variances from the partial sums. With `last`, everything is done; else variances stay in rstd's place.
-__global__ void __launch_bounds__(kTotalsBlock)
+__global__ void __launch_bounds__(kTotalsBlock, 2)
     channel_means(ChannelTiles t, const double* partial, Statistics stats, bool last) {
   const int64_t per_sample = (t.channels + kTotalsChannels - 1) / kTotalsChannels;
   for (int64_t task = blockIdx.x; task < t.samples * per_sample; task += gridDim.x) {
@@ -170,6 +179,14 @@ __global__ void __launch_bounds__(kThreads, 2) move_running_statistics(Statistic
   }
 }
 
+// Inference's constants, where nothing is normalised yet.
+__global__ void __launch_bounds__(kThreads) running_constants(Statistics stats) {
+  const int64_t stride = int64_t(gridDim.x) * kThreads;
+  for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < stats.channels; c += stride)
+    stats.finish(c, c, read_as<double>(stats.running_mean, stats.running_dtype, c),
+                 read_as<double>(stats.running_var, stats.running_dtype, c));
+}
+
 template <class A>
 struct TileConstants {
   A mean[kTileColumns], scale[kTileColumns], shift[kTileColumns];
@@ -181,11 +198,12 @@ struct Apply {
   T* y;
   uint8_t* mask;  // may be null
   FusedAct act;
-  bool batch_stats;
+  bool constants;       // are there already; else they come from the running statistics
+  bool rounds = false;  // to T what the sum and act are given
 };
 
-// y = act((x - mean) * scale + shift + residual). The mean is a float plus a rest that goes into shift. The constants
-// of inference are worked out here. 3 blocks of 256 threads per multiprocessor.
+// y = act((x - mean) * scale + shift + residual). The constants of inference are worked out here. 3 blocks of 256
+// threads per multiprocessor.
 template <class T, int N>
 __global__ void __launch_bounds__(kTileBlock, 3) channel_apply(ChannelTiles t, Statistics stats, Apply<T> a) {
   using A = math_type<T>;
@@ -197,7 +215,7 @@ __global__ void __launch_bounds__(kTileBlock, 3) channel_apply(ChannelTiles t, S
     for (int j = threadIdx.x; j < t.across * t.pack && p.tile_column + j < t.columns; j += kTileBlock) {
       const int64_t column = p.tile_column + j, c = column % t.channels, i = p.sample * t.channels + c;
       double mean, scale, bias;
-      if (a.batch_stats) {
+      if (a.constants) {
         mean = stats.k.mean[i];
         scale = stats.k.scale[i];
         bias = stats.k.bias[i];
@@ -213,9 +231,10 @@ __global__ void __launch_bounds__(kTileBlock, 3) channel_apply(ChannelTiles t, S
           stats.k.bias[i] = bias;
         }
       }
-      tile.mean[j] = A(mean);
-      tile.scale[j] = A(scale);
-      tile.shift[j] = A(bias - (mean - double(A(mean))) * scale);
+      const ApplyConstants<A> to(mean, scale, bias);
+      tile.mean[j] = to.mean;
+      tile.scale[j] = to.scale;
+      tile.shift[j] = to.shift;
     }
     __syncthreads();
     if (p.count == 0) continue;
@@ -240,7 +259,11 @@ __global__ void __launch_bounds__(kTileBlock, 3) channel_apply(ChannelTiles t, S
 #pragma unroll
         for (int k = 0; k < N; ++k) {
           A z = affine(A(x[r].v[k]), mean[k], scale[k], shift[k]);
-          if (a.residual) z += A(residual[r].v[k]);
+          if (a.rounds) z = A(T(z));
+          if (a.residual) {
+            z += A(residual[r].v[k]);
+            if (a.rounds) z = A(T(z));
+          }
           x[r].v[k] = T(fused_act(a.act, z));
           bits |= unsigned(fused_act_passes(a.act, z)) << k;
         }
@@ -270,6 +293,9 @@ void forward(const ChannelNormArgs& a, const Stream& stream) {
                  stats);
     }
   }
+  if (!a.batch_stats && (a.apply || !a.y))
+    rt::launch(running_constants, {limited_grid(ceil_div(a.channels, kThreads)), kThreads, 0, stream.handle}, stats);
+  if (!a.y) return;
   const Apply<T> apply{x, static_cast<const T*>(a.residual), static_cast<T*>(a.y), a.mask, a.activation, a.batch_stats};
   rt::launch(channel_apply<T, N>, {t.grid(), kTileBlock, 0, stream.handle}, t, stats, apply);
 }
@@ -280,6 +306,27 @@ SW_CUDA_KERNEL(channel_norm_forward, a, stream) {
   if (a.samples * a.rows * a.channels == 0) return;
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     channel_pack(a) > 1 ? forward<T, kPack<T>>(a, stream) : forward<T, 1>(a, stream);
+  });
+}
+
+SW_CUDA_KERNEL(channel_norm_apply, a, stream) {
+  if (a.rows * a.channels == 0) return;
+  ChannelNormArgs norm{};
+  norm.samples = 1, norm.rows = a.rows, norm.channels = norm.groups = a.channels, norm.dtype = a.dtype;
+  norm.x = a.x, norm.residual = a.residual, norm.y = a.y;
+  norm.coefficients = const_cast<double*>(a.coefficients);
+  dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
+    const Apply<T> apply{static_cast<const T*>(a.x),
+                         static_cast<const T*>(a.residual),
+                         static_cast<T*>(a.y),
+                         nullptr,
+                         a.activation,
+                         true,
+                         a.rounds};
+    const bool packs = channel_pack(norm) > 1;
+    const ChannelTiles t(1, a.rows, a.channels, packs ? kPack<T> : 1);
+    rt::launch(packs ? channel_apply<T, kPack<T>> : channel_apply<T, 1>, {t.grid(), kTileBlock, 0, stream.handle}, t,
+               Statistics(norm), apply);
   });
 }
 

@@ -18,8 +18,9 @@ struct GradStreams {
   T* out;               // dz or dx
   GradMode mode;        // of out
   FusedAct act;         // None: dy is dz
-  const uint8_t* mask;  // null: from x
+  const uint8_t* mask;  // null: from y, or else from x
   int mask_shift;       // log2 of the elements of a byte
+  const T* y;           // act's result, may be null
 };
 
 template <class A>
@@ -34,11 +35,12 @@ __device__ __forceinline__ void load_columns(const ChannelTiles& t, const TilePl
   __syncthreads();
   for (int j = threadIdx.x; j < t.across * t.pack && p.tile_column + j < t.columns; j += kTileBlock) {
     const int64_t i = p.sample * t.channels + (p.tile_column + j) % t.channels;
-    const double mean = k.mean[i], rstd = k.rstd[i], scale = k.scale[i], rest = mean - double(A(mean));
-    to.mean[j] = A(mean);
+    const double mean = k.mean[i], rstd = k.rstd[i], rest = mean - double(A(mean));
+    const ApplyConstants<A> apply(mean, k.scale[i], k.bias[i]);
+    to.mean[j] = apply.mean;
     to.rstd[j] = A(rstd);
-    to.scale[j] = A(scale);
-    to.shift[j] = A(k.bias[i] - rest * scale);
+    to.scale[j] = apply.scale;
+    to.shift[j] = apply.shift;
     const double b = bc ? bc[i] : 0;
     to.b[j] = A(b);
     to.c[j] = bc ? A(bc[t.samples * t.channels + i] - b * rest * rstd) : A(0);
@@ -54,8 +56,15 @@ __device__ __forceinline__ void masked(const GradStreams<T>& s, int64_t i, const
 #pragma unroll
   for (int e = 0; e < N; ++e) dz[e] = A(dy.v[e]);
   if (s.act == FusedAct::None) return;
-  if (s.mask) {
-    const unsigned bits = unsigned(s.mask[i >> s.mask_shift]) >> (i & ((1 << s.mask_shift) - 1));
+  if (s.mask || s.y) {
+    unsigned bits = 0;
+    if (s.mask) {
+      bits = unsigned(s.mask[i >> s.mask_shift]) >> (i & ((1 << s.mask_shift) - 1));
+    } else {
+      const auto y = load_pack<N>(s.y + i);
+#pragma unroll
+      for (int e = 0; e < N; ++e) bits |= unsigned(fused_act_passes(s.act, A(y.v[e]))) << e;
+    }
 #pragma unroll
     for (int e = 0; e < N; ++e) dz[e] = fused_act_grad_bit(s.act, dz[e], bits >> e & 1);
     return;
@@ -63,7 +72,7 @@ __device__ __forceinline__ void masked(const GradStreams<T>& s, int64_t i, const
 #pragma unroll
   for (int e = 0; e < N; ++e) {
     const A z = affine(A(x.v[e]), k.mean[column + e], k.scale[column + e], k.shift[column + e]);
-    dz[e] = fused_act_grad(s.act, dz[e], z);
+    dz[e] = stored_act_grad<T>(s.act, dz[e], z);
   }
 }
 
@@ -246,7 +255,8 @@ void backward(const ChannelNormGradArgs& a, GradStatistics stats, const Stream& 
                    a.dresidual.mode,
                    a.activation,
                    a.mask,
-                   shift};
+                   shift,
+                   static_cast<const T*>(a.y)};
   const Workspace partial(stream, sums_needed ? t.partial_bytes() : 0);
   const Workspace room(stream, sums_needed ? size_t(4 * n) * sizeof(double) : 0);
   if (sums_needed) {
@@ -300,7 +310,8 @@ SW_CUDA_KERNEL(channel_norm_backward, a, stream) {
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     const int64_t pack = kPack<T>, size = a.rows * a.channels;
     const bool packs = packs_at<T>(a.x, size) && packs_at<T>(a.dy, size) && packs_at<T>(a.dx.data, size) &&
-                       packs_at<T>(a.dresidual.data, size) && (!a.mask || a.mask_unit == pack) && size % pack == 0;
+                       packs_at<T>(a.dresidual.data, size) && packs_at<T>(a.y, size) &&
+                       (!a.mask || a.mask_unit == pack) && size % pack == 0;
     packs ? backward<T, kPack<T>>(a, stats, stream) : backward<T, 1>(a, stats, stream);
   });
 }

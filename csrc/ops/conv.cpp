@@ -207,6 +207,8 @@ const float* coefficients(const char* op, const char* name, const Tensor& t, Siz
   SW_CHECK_SHAPE(t.shape() == Shape{channels} && t.is_contiguous(), op, ": expected ", name, " of shape ",
                  Shape{channels}, ", got ", t.shape());
   SW_CHECK_AS(DeviceError, t.device() == device, op, ": expected ", name, " on ", device, ", got ", t.device());
+  SW_CHECK_VALUE(reinterpret_cast<uintptr_t>(t.data()) % 16 == 0, op, ": expected ", name,
+                 " at a multiple of 16 bytes");
   return t.data_as<float>();
 }
 
@@ -298,7 +300,8 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
   const Size channels = f.args.shape.out_channels;
   f.args.prologue = {coefficients(op, "in_scale", fusion.in_scale, f.args.shape.in_channels, f.x.device()),
                      coefficients(op, "in_shift", fusion.in_shift, f.args.shape.in_channels, f.x.device()),
-                     fusion.in_activation};
+                     fusion.in_activation,
+                     coefficients(op, "in_mean", fusion.in_mean, f.args.shape.in_channels, f.x.device())};
   f.args.epilogue.scale = coefficients(op, "scale", fusion.scale, channels, f.x.device());
   f.args.epilogue.shift = coefficients(op, "shift", fusion.shift, channels, f.x.device());
   f.args.epilogue.act = fusion.activation;
@@ -332,6 +335,14 @@ std::string conv_cuda_plan(const ConvShape& shape, DType dtype, ConvPass pass, b
   if (multiprocessors > 0) stream.multiprocessors = multiprocessors;
   plan({shape, dtype, pass, fused, text, sizeof text}, stream);
   return text;
+}
+
+bool conv_cuda_loads_norms(const ConvShape& shape, DType dtype, ConvPass pass, Device device) {
+  bool loads = false;
+  const auto ask =
+      reinterpret_cast<cuda::KernelFunction<ConvLoadsNormsArgs>>(cuda::find_kernel("conv_loads_norms", device));
+  ask({shape, dtype, pass, &loads}, cuda::current_stream(device.index));
+  return loads;
 }
 
 void set_conv_tf32(bool allowed) { tf32_allowed = allowed; }

@@ -44,8 +44,8 @@ Tensor conv_transpose3d(const Tensor& input, const Tensor& weight, const Tensor&
 // A convolution with what stands before and behind it in a residual network (kernels/conv_fused_args.h): for inference,
 // and to build ops from; nothing is recorded for a backward pass. float32, bfloat16 and, on CUDA, float16.
 struct ConvFusion {
-  Tensor in_scale, in_shift, scale, shift;  // float32, may be undefined
-  Tensor residual;                          // may be undefined
+  Tensor in_mean, in_scale, in_shift, scale, shift;  // float32, may be undefined
+  Tensor residual;                                   // may be undefined
   FusedAct in_activation = FusedAct::None, activation = FusedAct::None;
   bool moments = false;
 };

@@ -67,10 +67,8 @@ SW_CUDA_KERNEL(conv_forward, a, stream) {
     return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
                                               : correlate(c, choice.tile, stream);
   }
-  const size_t image = a.prologue ? size_t(a.shape.batch * pixels(a.shape.in) * a.shape.in_channels) : 0;
-  const Workspace copy(stream, image * size_of(a.dtype));
-  if (image > 0) plain_prologue(a, copy.as<void>(), stream);
-  plain_forward(a, image > 0 ? copy.as<void>() : a.x, stream);
+  const PlainImage image(a.shape, a.dtype, a.x, a.prologue, stream);
+  plain_forward(a, image.data(), stream);
   plain_epilogue(a, stream);
 }
 
@@ -93,11 +91,22 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
 SW_CUDA_KERNEL(conv_weight_grad, a, stream) {
   check_size(a.shape);
   if (a.shape.batch > 0) {
-    const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::WeightGrad, false, a.x, a.dy}, stream);
+    const ConvChoice choice =
+        choose_conv({a.shape, a.dtype, ConvPass::WeightGrad, bool(a.prologue), a.x, a.dy}, stream);
     if (choice.library && pointwise_product(a, stream)) return;
     if (choice.method == ConvMethod::Tiles) return weight_gradient(a, choice, stream);
   }
-  plain_weight_grad(a, stream);
+  const PlainImage image(a.shape, a.dtype, a.x, a.prologue, stream);
+  plain_weight_grad(a, image.data(), stream);
+}
+
+// Norms are loaded by the kernels that do so in passing, if the convolution alone would be in one of them; and a
+// product of matrices with much to multiply for each byte is left to cuBLAS.
+SW_CUDA_KERNEL(conv_loads_norms, a, stream) {
+  const ConvChoice bare = choose_conv({a.shape, a.dtype, a.pass, false}, stream);
+  const double c = double(a.shape.in_channels), k = double(a.shape.out_channels);
+  const bool able = bare.method == ConvMethod::Halos || bare.method == ConvMethod::Tiles;
+  *a.loads = able && !(bare.library && c * k / (c + k) > 256);
 }
 
 SW_CUDA_KERNEL(conv_plan, a, stream) {

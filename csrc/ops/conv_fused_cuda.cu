@@ -22,6 +22,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// to = what the prologue makes of from. Bound by memory.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    prologue_channels(int64_t count, int64_t channels, const T* from, ConvPrologue p, T* to) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x)
+    to[i] = through_prologue(p, i % channels, from[i]);
+}
+
 struct ChannelMeans {
   double v[kTotalsChannels];
 };
@@ -88,12 +96,20 @@ void PartialMoments::join() const {
              e.bias, correlation_.dtype, e.map.mean, e.map.deviations);
 }
 
-void plain_prologue(const ConvForwardArgs& a, void* to, const Stream& stream) {
-  const int64_t count = a.shape.batch * a.shape.in[0] * a.shape.in[1] * a.shape.in[2] * a.shape.in_channels;
-  ConvEpilogue map;
-  map.scale = a.prologue.scale, map.shift = a.prologue.shift, map.act = a.prologue.act;
-  rt::launch(map_channels, {grid_for(count, kThreads, stream), kThreads, 0, stream.handle}, count, a.shape.in_channels,
-             a.dtype, a.x, map, to);
+namespace {
+int64_t elements(const ConvShape& s) { return s.batch * s.in[0] * s.in[1] * s.in[2] * s.in_channels; }
+}  // namespace
+
+PlainImage::PlainImage(const ConvShape& s, DType dtype, const void* x, const ConvPrologue& prologue,
+                       const Stream& stream)
+    : copy_(stream, prologue ? size_t(elements(s)) * size_of(dtype) : 0), data_(x) {
+  if (!prologue || elements(s) == 0) return;
+  data_ = copy_.as<void>();
+  dispatch_cuda(dtype, [&]<class T>(Type<T>) {
+    if constexpr (sizeof(T) < sizeof(double))
+      rt::launch(prologue_channels<T>, {grid_for(elements(s), kThreads, stream), kThreads, 0, stream.handle},
+                 elements(s), s.in_channels, static_cast<const T*>(x), prologue, copy_.as<T>());
+  });
 }
 
 void plain_epilogue(const ConvForwardArgs& a, const Stream& stream) {

@@ -44,9 +44,13 @@ struct CorrelationParams {
   Epilogue epilogue;
 };
 
+// Blocks of a multiprocessor. Multiply-adds keep fewer warps busy, and their operands need registers.
+template <class How, class Tile>
+inline constexpr int kBlocks = std::is_same_v<How, PlainFloat> ? 3 : 512 / Tile::kThreads;
+
 // Blocks: x counts tiles, columns first, so that blocks which share rows run together; y counts phases and groups.
 template <class How, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, kBlocks<How, Tile>)
     correlate_tiles(const __grid_constant__ CorrelationParams p, const typename element_of<How>::type* from,
                     const typename element_of<How>::type* filter, typename element_of<How>::type* to) {
   using T = typename element_of<How>::type;

@@ -13,6 +13,7 @@
 // t, q ^ (q / t) % 8). Filters have an odd pitch instead.
 //
 // Bound by memory for up to 32 channels. Every warp computes 32 positions and all columns.
+#include "kernels/cuda/conv_load.cuh"
 #include "ops/conv_kernels.cuh"
 
 namespace skipway::cuda {
@@ -146,12 +147,18 @@ __device__ __forceinline__ void load_halo(const HaloParams& p, const HaloPhase& 
 template <class T>
 __device__ __forceinline__ void halo_prologue(const HaloParams& p, const HaloPhase& h, const HaloTile& tile,
                                               const T* from, Chunk* halo) {
-  each_chunk(p, h, tile, from, [&](int at, const T* source, int c) {
-    if (!source) return;
-    T* chunk = reinterpret_cast<T*>(&halo[at]);
-    for (int i = 0; i < kChunk<T> && c + i < p.from.channels; ++i)
-      chunk[i] = T(fused_act(p.prologue.act, fmaf(float(chunk[i]), p.prologue.scale[c + i], p.prologue.shift[c + i])));
-  });
+  if (p.from.channels % kChunk<T> == 0) {
+    each_chunk(p, h, tile, from, [&](int at, const T* source, int c) {
+      apply_prologue<T, 1>(p.prologue, c, source != nullptr, [&](int) { return &halo[at]; });
+    });
+  } else {
+    each_chunk(p, h, tile, from, [&](int at, const T* source, int c) {
+      if (!source) return;
+      T* chunk = reinterpret_cast<T*>(&halo[at]);
+      for (int i = 0; i < kChunk<T> && c + i < p.from.channels; ++i)
+        chunk[i] = through_prologue(p.prologue, c + i, chunk[i]);
+    });
+  }
 }
 
 // Blocks: x walks over tiles, y counts phases, z columns of kN result channels.

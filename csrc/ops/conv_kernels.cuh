@@ -89,9 +89,17 @@ void correlate_few_channels(const Correlation& c, int warps, const Stream& strea
 
 void plain_forward(const ConvForwardArgs& a, const void* x, const Stream& stream);
 void plain_data_grad(const ConvDataGradArgs& a, const Stream& stream);
-void plain_weight_grad(const ConvWeightGradArgs& a, const Stream& stream);
-// What Plain does not do (conv_fused_cuda.cu): the prologue of x into `to`, and the epilogue of y in place.
-void plain_prologue(const ConvForwardArgs& a, void* to, const Stream& stream);
+void plain_weight_grad(const ConvWeightGradArgs& a, const void* x, const Stream& stream);
+// What Plain does not do (conv_fused_cuda.cu): the prologue of x into a copy, and the epilogue of y in place.
+class PlainImage {
+ public:
+  PlainImage(const ConvShape& shape, DType dtype, const void* x, const ConvPrologue& prologue, const Stream& stream);
+  const void* data() const { return data_; }  // x itself if there is no prologue
+
+ private:
+  Workspace copy_;
+  const void* data_;
+};
 void plain_epilogue(const ConvForwardArgs& a, const Stream& stream);
 
 // partial[piece][k][tap][c] in float32, summed into dweight (k, c, tap).

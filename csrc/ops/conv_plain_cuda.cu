@@ -336,7 +336,7 @@ void plain_data_grad(const ConvDataGradArgs& a, const Stream& stream) {
   });
 }
 
-void plain_weight_grad(const ConvWeightGradArgs& a, const Stream& stream) {
+void plain_weight_grad(const ConvWeightGradArgs& a, const void* x, const Stream& stream) {
   const Geometry g(a.shape);
   const int64_t taps = pixels(a.shape.kernel), sums = a.shape.batch * pixels(a.shape.out);
   Tiles tiles{g.to_channels, g.from_channels * taps, sums, a.shape.groups, 1, sums};
@@ -352,7 +352,7 @@ void plain_weight_grad(const ConvWeightGradArgs& a, const Stream& stream) {
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
     const Workspace partial(stream, size_t(tiles.pieces * n) * sizeof(math_type<T>));
     rt::launch(convolve_weight_grad<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
-               static_cast<const T*>(a.x), static_cast<const T*>(a.dy), partial.as<math_type<T>>());
+               static_cast<const T*>(x), static_cast<const T*>(a.dy), partial.as<math_type<T>>());
     rt::launch(add_pieces<T>, {grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,
                partial.as<math_type<T>>(), static_cast<T*>(a.dweight));
   });

@@ -20,6 +20,18 @@ struct ConvPlanArgs {
   size_t size;
 };
 using conv_plan_args = ConvPlanArgs;
+
+// Would its kernel normalise what it loads (ConvPrologue) faster than a pass of its own would? By the kernel
+// "conv_loads_norms", which launches nothing.
+struct ConvLoadsNormsArgs {
+  ConvShape shape;
+  DType dtype;
+  ConvPass pass;
+  bool* loads;  // out
+};
+using conv_loads_norms_args = ConvLoadsNormsArgs;
+bool conv_cuda_loads_norms(const ConvShape& shape, DType dtype, ConvPass pass, Device device);
+
 std::string conv_cuda_plan(const ConvShape& shape, DType dtype, ConvPass pass, bool fused, Device device,
                            int multiprocessors = 0);
 

@@ -34,6 +34,7 @@ struct WeightGradParams {
   Phase phase;  // forward, with every tap
   Image x, dy;
   int taps, piece;  // piece: positions
+  ConvPrologue prologue;
 };
 
 // The chunks of one operand that a thread copies: one column of chunks, several positions of each stage.
@@ -67,9 +68,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   const int tap_h = tap / p.phase.w.taps, tap_w = tap - tap_h * p.phase.w.taps;
   const int shift_h = p.phase.h.shift + tap_h * p.phase.h.shift_step;
   const int shift_w = p.phase.w.shift + tap_w * p.phase.w.shift_step;
+  const int channel = group * p.x.channels + (some_n ? c : 0);  // of x
   dy += group * p.dy.channels + k;
-  x += group * p.x.channels + (some_n ? c : 0);
+  x += channel;
+  unsigned in_image =
+      0;  // which of this thread's chunks of x are, kEach bits for each stage, the last loaded one's lowest
   const auto load = [&](int stage, int first) {
+    unsigned bits = 0;
 #pragma unroll
     for (int i = 0; i < RowsA::kEach; ++i) {
       const int row = RowsA::row(i), at = first + row;
@@ -85,7 +90,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
       const bool inside = at < end && some_n && unsigned(h) < unsigned(p.x.h) && unsigned(w) < unsigned(p.x.w);
       ptx::cp_async16(&stages.b[stage][columns_at<T>(row, RowsB::chunk())],
                       inside ? x + p.x.pixel(q.image, h, w) * p.x.pitch : x, inside);
+      bits |= unsigned(inside) << i;
     }
+    in_image = in_image << RowsB::kEach | bits;
   };
 
   const int warp = int(threadIdx.x) / kWarp, m = warp % Tile::kWarpsM * Tile::kWarpM,
@@ -94,14 +101,25 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   const int steps = (end - begin + kStageK<T> - 1) / kStageK<T>;
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {
-    if (s < steps) load(s, begin + s * kStageK<T>);
+    if (s < steps)
+      load(s, begin + s * kStageK<T>);
+    else
+      in_image <<= RowsB::kEach;
     ptx::cp_async_commit();
   }
   int reading = 0, writing = kStages - 1;
   for (int s = 0; s < steps; ++s) {
     ptx::cp_async_wait<kStages - 2>();
+    if (p.prologue.scale) {  // as in conv_load.cuh: by the thread that copied the chunk
+      apply_prologue<T, RowsB::kEach>(p.prologue, channel, in_image >> RowsB::kEach * (kStages - 2), [&](int i) {
+        return &stages.b[reading][columns_at<T>(RowsB::row(i), RowsB::chunk())];
+      });
+    }
     __syncthreads();
-    if (s + kStages - 1 < steps) load(writing, begin + (s + kStages - 1) * kStageK<T>);
+    if (s + kStages - 1 < steps)
+      load(writing, begin + (s + kStages - 1) * kStageK<T>);
+    else
+      in_image <<= RowsB::kEach;
     ptx::cp_async_commit();
     products.add(stages.a[reading], m / kChunk<T>, stages.b[reading], column / kChunk<T>);
     reading = reading + 1 == kStages ? 0 : reading + 1;
@@ -115,13 +133,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   });
 }
 
-// An image whose channels are no multiple of 8, with zeros for the ones that are missing.
+// An image whose channels are no multiple of 8, with zeros for the ones that are missing, through the prologue.
 template <class T>
-__global__ void __launch_bounds__(256) pad_channels(int64_t pixels, int channels, int padded, const T* x, T* to) {
+__global__ void __launch_bounds__(256)
+    pad_channels(int64_t pixels, int channels, int padded, const T* x, ConvPrologue prologue, T* to) {
   const int64_t count = pixels * padded;
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
     const int64_t pixel = i / padded, c = i - pixel * padded;
-    to[i] = c < channels ? x[pixel * channels + c] : T(0);
+    const T v = c < channels ? x[pixel * channels + c] : T(0.0f);
+    to[i] = prologue.scale && c < channels ? through_prologue(prologue, c, v) : v;
   }
 }
 
@@ -163,13 +183,16 @@ void weight_gradient(const ConvWeightGradArgs& args, const ConvChoice& choice, c
   if (pad) {
     const auto fill = [&]<class T>(Type<T>) {
       rt::launch(pad_channels<T>, {grid_for(images * padded, 256, stream), 256, 0, stream.handle}, images,
-                 int(s.in_channels), int(padded), static_cast<const T*>(a.x), copy.as<T>());
+                 int(s.in_channels), int(padded), static_cast<const T*>(a.x), a.prologue, copy.as<T>());
     };
     if (a.dtype == DType::Float32)
-      fill(Type<uint32_t>{});
+      fill(Type<float>{});
+    else if (a.dtype == DType::BFloat16)
+      fill(Type<bfloat16>{});
     else
-      fill(Type<uint16_t>{});
+      fill(Type<float16>{});
     a.x = copy.as<void>();
+    a.prologue = {};
   }
   WeightGradParams p{};
   p.phase = make_phase(forward_axis(s, 1), forward_axis(s, 2), s.batch);
@@ -178,6 +201,7 @@ void weight_gradient(const ConvWeightGradArgs& args, const ConvChoice& choice, c
   p.dy = {int(s.out[1]), int(s.out[2]), int(s.out_channels), int(s.out_channels / s.groups)};
   p.taps = int(s.kernel[1] * s.kernel[2]);
   p.piece = choice.piece;
+  p.prologue = a.prologue;
   const bool large = choice.tile == TileSize::Large;
   if (a.dtype == DType::BFloat16) {
     return large ? launch_weight<bfloat16, LargeTile>(p, a, choice.pieces, stream)

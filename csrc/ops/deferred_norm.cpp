@@ -40,9 +40,7 @@ void NormRecipe::compute(void* to) const {
                               residual.defined() ? residual.data() : nullptr, coefficients.data_as<double>(), to});
 }
 
-bool norm_can_wait(const Tensor& x) {
-  return deferral_enabled() && x.device().is_cpu() && x.numel() > 0 && recipe_source(x.storage());
-}
+bool norm_can_wait(const Tensor& x) { return deferral_enabled() && x.numel() > 0 && recipe_source(x.storage()); }
 
 Tensor deferred_norm(const Tensor& x, const Tensor& coefficients, const Tensor& apply, FusedAct activation) {
   auto recipe = std::make_shared<NormRecipe>();

@@ -127,14 +127,6 @@ __device__ __forceinline__ void channel_totals(const ChannelTiles& t, const doub
 }
 inline int64_t totals_blocks(const ChannelTiles& t) { return t.samples * ceil_div(t.channels, kTotalsChannels); }
 
-// (x - mean) * scale + shift: the same bits wherever it is computed, as relu's mask is sometimes computed again.
-__device__ __forceinline__ float affine(float x, float mean, float scale, float shift) {
-  return fmaf(x - mean, scale, shift);
-}
-__device__ __forceinline__ double affine(double x, double mean, double scale, double shift) {
-  return fma(x - mean, scale, shift);
-}
-
 // Per channel, in float64, as [4][samples][channels]: mean, rstd, weight * rstd, bias.
 struct ChannelConstants {
   double *mean, *rstd, *scale, *bias;
@@ -145,6 +137,15 @@ struct ChannelConstants {
     scale = base + 2 * n;
     bias = base + 3 * n;
   }
+};
+
+// The numbers with which A's are normalised: the mean is an A plus a rest that goes into shift. The same bits wherever
+// they are worked out.
+template <class A>
+struct ApplyConstants {
+  A mean, scale, shift;
+  __device__ __forceinline__ ApplyConstants(double mean_, double scale_, double bias)
+      : mean(A(mean_)), scale(A(scale_)), shift(A(fma(double(mean) - mean_, scale_, bias))) {}
 };
 
 }  // namespace skipway::cuda

@@ -2,8 +2,8 @@
 // A thread copies one chunk of several rows of each stage, and keeps what these rows are in registers, so that a stage
 // costs it no division.
 //
-// A prologue, act(x * scale + shift) of the pixels inside the image, is done by the thread that copied a chunk, in
-// shared memory, once its copy has arrived and before others may read it: what pads the image stays zero.
+// A prologue, act((x - mean) * scale + shift) of the pixels inside the image, is done by the thread that copied a
+// chunk, in shared memory, once its copy has arrived and before others may read it: what pads the image stays zero.
 #pragma once
 #include "kernels/conv_fused_args.h"
 #include "kernels/cuda/conv_axes.cuh"
@@ -12,13 +12,27 @@
 
 namespace skipway::cuda {
 
-// chunk: channels c, c + 1, ... of a pixel.
-template <class T>
-__device__ __forceinline__ void apply_prologue(const ConvPrologue& p, int64_t c, Chunk* chunk) {
-  Pack<T, kChunk<T>> x = load_pack<kChunk<T>>(reinterpret_cast<const T*>(chunk));
+// The chunks at(i), i < kRows, of those pixels for which bit i says that they are in the image: all of channels c, c +
+// 1,
+// ..., a multiple of kChunk. Four channels at a time, as registers are scarce.
+template <class T, int kRows, class At>
+__device__ __forceinline__ void apply_prologue(const ConvPrologue& p, int64_t c, unsigned in_image, const At& at) {
 #pragma unroll
-  for (int i = 0; i < kChunk<T>; ++i) x.v[i] = T(fused_act(p.act, fmaf(float(x.v[i]), p.scale[c + i], p.shift[c + i])));
-  store_pack(reinterpret_cast<T*>(chunk), x);
+  for (int k = 0; k < kChunk<T>; k += 4) {
+    const auto scale = load_pack<4>(p.scale + c + k), shift = load_pack<4>(p.shift + c + k);
+    Pack<float, 4> mean{};
+    if (p.mean) mean = load_pack<4>(p.mean + c + k);
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      if (!(in_image >> i & 1)) continue;
+      T* x = reinterpret_cast<T*>(at(i)) + k;
+      auto v = load_pack<4>(x);
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        v.v[e] = T(fused_act(p.act, affine(float(v.v[e]), mean.v[e], scale.v[e], shift.v[e])));
+      store_pack(x, v);
+    }
+  }
 }
 
 // The index k of the sum is (tap row, tap column, channel); a chunk stays within a tap, as channels are a multiple of
@@ -83,11 +97,11 @@ struct ImageRows {
                                            const ConvPrologue& f, int64_t first, Chunk* stage) const {
     const int dy = at.h * p.h.shift_step, dx = at.w * p.w.shift_step;
     if (at.h >= p.h.taps) return;
+    unsigned in_image = 0;
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      const bool inside = unsigned(y[i] + dy) < unsigned(from.h) && unsigned(x[i] + dx) < unsigned(from.w);
-      if (inside) apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk())]);
-    }
+    for (int i = 0; i < kEach; ++i)
+      in_image |= unsigned(unsigned(y[i] + dy) < unsigned(from.h) && unsigned(x[i] + dx) < unsigned(from.w)) << i;
+    apply_prologue<T, kEach>(f, first + at.c, in_image, [&](int i) { return &stage[rows_at(row(i), chunk())]; });
   }
 };
 

@@ -1,5 +1,6 @@
-// The activations of fused_args.h, element by element. NaN stays NaN.
+// The activations of fused_args.h, element by element; and a normalisation before one. NaN stays NaN.
 #pragma once
+#include "kernels/conv_fused_args.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/fused_args.h"
 
@@ -43,6 +44,27 @@ __device__ __forceinline__ bool fused_act_passes(FusedAct act, T z) {
 template <class T>
 __device__ __forceinline__ T fused_act_grad_bit(FusedAct act, T dy, bool passes) {
   return passes ? dy : act == FusedAct::LeakyRelu ? dy * T(0.01) : T(0);
+}
+
+// (x - mean) * scale + shift: the same bits wherever it is computed, as relu's mask is sometimes computed again, and a
+// convolution's prologue stands for what the normalisation would write.
+__device__ __forceinline__ float affine(float x, float mean, float scale, float shift) {
+  return fmaf(x - mean, scale, shift);
+}
+__device__ __forceinline__ double affine(double x, double mean, double scale, double shift) {
+  return fma(x - mean, scale, shift);
+}
+
+// dz = dy * act'(z) where T(act(z)) was the result: relu of what T rounds to zero passes nothing on.
+template <class T, class A>
+__device__ __forceinline__ A stored_act_grad(FusedAct act, A dy, A z) {
+  return fused_act_grad(act, dy, act == FusedAct::Relu ? A(T(z)) : z);
+}
+
+// What a convolution reads in place of x.
+template <class T>
+__device__ __forceinline__ T through_prologue(const ConvPrologue& p, int64_t c, T x) {
+  return T(fused_act(p.act, affine(float(x), p.mean ? p.mean[c] : 0.0f, p.scale[c], p.shift[c])));
 }
 
 }  // namespace skipway::cuda

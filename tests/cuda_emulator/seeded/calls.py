@@ -162,6 +162,14 @@ def convolution_prologue() -> list[sw.Tensor]:
 
 
 @call
+def convolution_of_a_norm() -> list[sw.Tensor]:
+    """Whose weight gradient normalises what it loads."""
+    x, w = halves(1, 72, 9, 9) + 3, halves(8, 72, 3, 3, seed=1).requires_grad_()
+    y = F.conv2d(F.batch_norm(x, None, None, training=True), w, padding=1)
+    return list(sw.autograd.grad(y, [w], halves(*y.shape, seed=3)))
+
+
+@call
 def convolution_moments() -> list[sw.Tensor]:
     return list(sw._core._conv2d_fused(halves(1, 72, 9, 9), halves(8, 72, 3, 3, seed=1), padding=1, moments=True)[1:])
 

@@ -77,8 +77,8 @@ bug(
     call="convolution_prologue",
     kernel="correlate_tiles",
     report=EARLY,
-    find="apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk())])",
-    replacement="apply_prologue<T>(f, first + at.c, &stage[rows_at(row(i), chunk() ^ 1)])",
+    find="[&](int i) { return &stage[rows_at(row(i), chunk())]; }",
+    replacement="[&](int i) { return &stage[rows_at(row(i), chunk() ^ 1)]; }",
 )
 bug(
     "tap_beyond_the_image",
@@ -185,8 +185,35 @@ bug(
     call="convolution_in_tiles",
     kernel="weight_tiles",
     report="shared memory",
-    find="cp_async_wait<kStages - 2>();\n    __syncthreads();",
-    replacement="cp_async_wait<kStages - 2>();",
+    find="    __syncthreads();\n    if (s + kStages - 1 < steps)",
+    replacement="    if (s + kStages - 1 < steps)",
+)
+bug(
+    "norm_of_a_stage_that_is_not_there",
+    source="conv_weight",
+    call="convolution_of_a_norm",
+    kernel="weight_tiles",
+    report=EARLY,
+    find="return &stages.b[reading][columns_at",
+    replacement="return &stages.b[(reading + 1) % kStages][columns_at",
+)
+bug(
+    "padding_that_is_normalised",
+    source="conv_weight",
+    call="convolution_of_a_norm",
+    kernel="weight_tiles",
+    report=WRONG_NUMBERS,
+    find="bits |= unsigned(inside) << i;",
+    replacement="bits |= unsigned(at < end && some_n) << i;",
+)
+bug(
+    "norm_of_another_stage_s_pixels",
+    source="conv_weight",
+    call="convolution_of_a_norm",
+    kernel="weight_tiles",
+    report=WRONG_NUMBERS,
+    find="in_image >> RowsB::kEach * (kStages - 2)",
+    replacement="in_image >> RowsB::kEach * (kStages - 1)",
 )
 bug(
     "piece_that_goes_on_too_long",
