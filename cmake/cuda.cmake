@@ -1,7 +1,8 @@
 # The library _cuda: our kernels and the CUDA runtime (static), which _core opens when a CUDA device is first asked for.
 # SKIPWAY_CUDA: AUTO (default) builds it where there are nvcc and an NVIDIA driver, for this machine's GPUs alone, so
 # that nobody waits for kernels that they cannot run; ON builds it for sm_80 and sm_90, with PTX for newer ones; OFF does
-# not. SKIPWAY_CUDA_ARCHITECTURES, in CMake's notation, replaces that choice: "75" is the oldest that works.
+# not. SKIPWAY_CUDA_ARCHITECTURES, in CMake's notation, replaces that choice: "75" is the oldest that works. Where sm_90
+# is among them, the kernels with Hopper's own instructions (*_wgmma_cuda.cu) are built for sm_90a.
 set(SKIPWAY_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON or OFF")
 set_property(CACHE SKIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(SKIPWAY_CUDA_ARCHITECTURES "" CACHE STRING "CUDA architectures to build for, such as 80-real;90")
@@ -80,17 +81,36 @@ if(SW_CUDA)
   endif()
   file(GLOB SW_CUDA_SOURCES CONFIGURE_DEPENDS csrc/ops/*_cuda.cu csrc/kernels/*_cuda.cu csrc/kernels/cuda/*.cu
        csrc/cuda/*.cu)
-  add_library(_cuda MODULE ${SW_CUDA_SOURCES} csrc/core/dtype.cpp csrc/core/shape.cpp)
   string(REPLACE ";" ", sm_" SW_CUDA_NAMES "sm_${SW_CUDA_TARGETS}")
   string(REPLACE "-real" "" SW_CUDA_NAMES "${SW_CUDA_NAMES}")
+  set(SW_CUDA_LIBRARIES _cuda)
+  set(SW_SM90A ${SW_CUDA_TARGETS})
+  list(FILTER SW_SM90A INCLUDE REGEX "^90a?(-|$)")
+  if(SW_SM90A)
+    set(SW_SM90A_SOURCES ${SW_CUDA_SOURCES})
+    list(FILTER SW_SM90A_SOURCES INCLUDE REGEX "_wgmma_cuda\\.cu$")
+    list(REMOVE_ITEM SW_CUDA_SOURCES ${SW_SM90A_SOURCES})
+    add_library(_cuda_sm90a OBJECT ${SW_SM90A_SOURCES})
+    target_compile_definitions(_cuda_sm90a PRIVATE SW_CUDA_SM90A)
+    set_target_properties(_cuda_sm90a PROPERTIES CUDA_ARCHITECTURES 90a-real)
+    list(APPEND SW_CUDA_LIBRARIES _cuda_sm90a)
+    string(APPEND SW_CUDA_NAMES ", sm_90a")
+  endif()
+  add_library(_cuda MODULE ${SW_CUDA_SOURCES} csrc/core/dtype.cpp csrc/core/shape.cpp)
   set_target_properties(
-    _cuda PROPERTIES PREFIX "" SUFFIX ".so" CUDA_RUNTIME_LIBRARY Static
-                     CUDA_VISIBILITY_PRESET hidden CUDA_ARCHITECTURES "${SW_CUDA_TARGETS}"
-                     INTERPROCEDURAL_OPTIMIZATION OFF)
-  target_include_directories(_cuda PRIVATE csrc)
-  target_compile_definitions(_cuda PRIVATE SW_CUDA_MODULE "SW_CUDA_TARGETS=\"${SW_CUDA_NAMES}\"")
-  target_compile_options(
-    _cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --expt-relaxed-constexpr --extended-lambda -Xfatbin=-compress-all>)
+    _cuda PROPERTIES PREFIX "" SUFFIX ".so" CUDA_RUNTIME_LIBRARY Static CUDA_ARCHITECTURES "${SW_CUDA_TARGETS}")
+  target_compile_definitions(_cuda PRIVATE "SW_CUDA_TARGETS=\"${SW_CUDA_NAMES}\"")
+  foreach(library IN LISTS SW_CUDA_LIBRARIES)
+    set_target_properties(${library} PROPERTIES CUDA_VISIBILITY_PRESET hidden INTERPROCEDURAL_OPTIMIZATION OFF)
+    target_include_directories(${library} PRIVATE csrc)
+    target_compile_definitions(${library} PRIVATE SW_CUDA_MODULE)
+    target_compile_options(
+      ${library}
+      PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --expt-relaxed-constexpr --extended-lambda -Xfatbin=-compress-all>)
+  endforeach()
+  if(SW_SM90A)
+    target_sources(_cuda PRIVATE $<TARGET_OBJECTS:_cuda_sm90a>)
+  endif()
   target_link_options(_cuda PRIVATE -Wl,--gc-sections -Wl,--exclude-libs,ALL)
   target_link_libraries(_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   install(TARGETS _cuda LIBRARY DESTINATION skipway)

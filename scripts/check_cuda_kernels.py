@@ -1,4 +1,4 @@
-"""Compiles every CUDA source for sm_80 and sm_90, reads what ptxas reports, and checks it.
+"""Compiles every CUDA source for sm_80 and sm_90 (or sm_90a, *_wgmma_cuda.cu), reads what ptxas reports, and checks it.
 
     python scripts/check_cuda_kernels.py            # checks; exit status 1 for a breach
     python scripts/check_cuda_kernels.py --write    # and writes the table in benchmarks/cuda_budget.md
@@ -28,11 +28,12 @@ TABLE = ROOT / "benchmarks" / "cuda_budget.md"
 BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
 FLAGS = ["-std=c++20", "-O3", "--expt-relaxed-constexpr", "--extended-lambda", "-DSW_CUDA_MODULE"]
 ARCHITECTURES = ("sm_80", "sm_90")
+ONLY_SM_90A = "_wgmma_cuda.cu"  # how the names of sources with Hopper's own instructions end
 SOURCES = ("ops/*_cuda.cu", "kernels/*_cuda.cu", "kernels/cuda/*.cu")
 
 # A multiprocessor: threads, blocks, registers, shared memory of all blocks (each block costs 1 KiB more than it uses).
 THREADS, BLOCKS, REGISTERS = 2048, 32, 65536
-SHARED = {"sm_80": 164 * 1024, "sm_90": 228 * 1024}
+SHARED = {"sm_80": 164 * 1024, "sm_90": 228 * 1024, "sm_90a": 228 * 1024}
 
 # Part of a demangled name: why its spills are accepted.
 ALLOWED_SPILLS: dict[str, str] = {}
@@ -75,6 +76,10 @@ class Kernel:
         return [f"{self.source}: {self.name} on {self.architecture} {what}" for what in found]
 
 
+def architectures(source: Path) -> tuple[str, ...]:
+    return ("sm_90a",) if source.name.endswith(ONLY_SM_90A) else ARCHITECTURES
+
+
 def find_nvcc() -> str | None:
     places = [os.environ.get("CUDACXX"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"]
     for path in sys.path:
@@ -105,6 +110,7 @@ def readable(name: str) -> str:
 def compile_source(nvcc: str, source: Path, architecture: str) -> list[Kernel]:
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, *FLAGS, f"-I{ROOT / 'csrc'}", "-cubin", f"-arch={architecture}", "-Xptxas", "-v", "--keep"]
+        command += ["-DSW_CUDA_SM90A"] if architecture == "sm_90a" else []
         command += ["--keep-dir", folder, str(source), "-o", f"{folder}/out.cubin"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
@@ -155,7 +161,10 @@ def table(kernels: list[Kernel]) -> str:
         threads = sorted({k.threads for k in group})
         row = [f"`{name}`", source, str(len({k.name for k in group})), span(threads)]
         for architecture in ARCHITECTURES:
-            mine = [k for k in group if k.architecture == architecture]
+            mine = [k for k in group if k.architecture.removesuffix("a") == architecture]
+            if not mine:
+                row += [""] * 3
+                continue
             row += [span(sorted({k.registers for k in mine})), span(sorted({k.shared for k in mine}))]
             row.append(f"{min(k.occupancy() for k in mine):.0%}")
         rows.append(row)
@@ -172,7 +181,7 @@ def write_table(kernels: list[Kernel], version: str) -> None:
     note = (
         f"By nvcc {version}: `python scripts/check_cuda_kernels.py --write`. Registers per thread, static shared\n"
         "memory in bytes per block, and the share of a multiprocessor's threads that fit (of the variant with the\n"
-        "smallest share; dynamic shared memory is not counted)."
+        "smallest share; dynamic shared memory is not counted). What only sm_90a has stands in the columns of sm_90."
     )
     TABLE.write_text(f"{before}{BEGIN}\n{note}\n\n{table(kernels)}\n{END}{after}")
 
@@ -190,12 +199,13 @@ def main() -> int:
     version = re.search(r"release ([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)
     sources = [s for pattern in SOURCES for s in sorted((ROOT / "csrc").glob(pattern))]
     sources = [s for s in sources if not options.words or any(word in s.name for word in options.words)]
-    jobs = [(source, architecture) for source in sources for architecture in ARCHITECTURES]
+    jobs = [(source, architecture) for source in sources for architecture in architectures(source)]
     with ThreadPoolExecutor(options.j) as pool:
         found = list(pool.map(lambda job: compile_source(nvcc, *job), jobs))
     kernels = [kernel for group in found for kernel in group]
     breaches = [breach for kernel in kernels for breach in kernel.breaches()]
-    print(f"CUDA kernels: {len(sources)} sources, {len(kernels)} kernels for {', '.join(ARCHITECTURES)}")
+    targets = sorted({architecture for _, architecture in jobs})
+    print(f"CUDA kernels: {len(sources)} sources, {len(kernels)} kernels for {', '.join(targets)}")
     print("\n".join(breaches) if breaches else "no spills, and every promise of __launch_bounds__ is kept")
     if options.write and not options.words:
         write_table(kernels, version[1] if version else "of unknown version")

@@ -78,6 +78,9 @@ FAULTS = {
     "stage_released_too_early": "shared memory race (write after read)",
     "accumulators_read_too_early": "result: wrong product",  # NaN until they are waited for
     "mbarrier_not_initialised": "use of an mbarrier that was not initialised",
+    "mbarrier_not_fenced": "TMA with an mbarrier that was initialised without a fence.proxy.async",
+    "accumulators_not_fenced": "wgmma without a wgmma.fence",
+    "products_not_committed": "wgmma has not been waited for when its thread ends",
     "stored_operands": "wgmma reads what was written without a fence.proxy.async",
     "too_many_threads": "impossible launch",
     "grid_too_large": "impossible launch",
@@ -108,6 +111,7 @@ FAULTS = {
 }
 # Results are right, and there is no wrong variant.
 RIGHT_ONLY = {
+    "boxes_of_images",
     "transpose_tile",
     "vector_accesses",
     "lane_arithmetic",

@@ -1,5 +1,9 @@
 // The written rule: which kernel a convolution runs in, how large its tiles are, and how it is cut. Only shapes,
-// dtypes, addresses and the device count, so that the same call always gives the same bits.
+// dtypes, addresses and the device count, so that the same call always gives the same bits. For comparisons
+// SKIPWAY_CUDA_CONV may be "tiles" (no warpgroups) or "warpgroups" (wherever they can run).
+#include <cstdlib>
+#include <cstring>
+
 #include "ops/conv_kernels.cuh"
 
 namespace skipway::cuda {
@@ -34,6 +38,34 @@ void set_tile(ConvChoice& choice, bool large) {
   choice.tile = large ? TileSize::Large : TileSize::Small;
   choice.threads = large ? 256 : 128;
   choice.shared = 3 * 64 * 2 * (large ? 128 : 64);
+}
+
+// Tiles of 128 positions x 128 or 64 result channels by warpgroups, where they do at most a third more than is asked
+// for and fill the device. The rest of `choice` stays: tiles by warps, should the driver make no tensor maps.
+void choose_warpgroups(const ConvProblem& c, const Stream& stream, ConvChoice& choice) {
+  const char* wish = std::getenv("SKIPWAY_CUDA_CONV");
+  const bool always = wish && std::strcmp(wish, "warpgroups") == 0;
+  if (c.dtype == DType::Float32 || c.prologue || (wish && std::strcmp(wish, "tiles") == 0)) return;
+  const ConvShape& s = c.shape;
+  const bool gradient = c.pass == ConvPass::DataGrad;
+  const int64_t channels = gradient ? s.out_channels : s.in_channels,
+                results = gradient ? s.in_channels : s.out_channels;
+  const int64_t phases = gradient ? s.stride[1] * s.stride[2] : 1, tiles = warpgroup_tiles(s, gradient, stream);
+  if (tiles == 0) return;
+  const double asked = double(s.batch * pixels(gradient ? s.in : s.out)) * double(channels * results);
+  for (const int columns : {128, 64}) {
+    const int64_t blocks = tiles * ceil_div(results, columns) * phases;
+    const double done = double(blocks * columns * 128) * double(ceil_div(channels, 64) * 64);
+    const bool pays = done * 3 <= asked * 4 && blocks >= stream.multiprocessors;
+    if (!pays && !(always && (columns == 64 || results > 64))) continue;
+    choice.method = ConvMethod::Warpgroups;
+    choice.columns = columns;
+    choice.blocks = blocks;
+    choice.threads = 288;
+    choice.shared = warpgroup_shared(columns);
+    choice.why = pays ? "sm_90a, more than 64 channels, and tiles enough for the device" : "asked for";
+    return;
+  }
 }
 
 }  // namespace
@@ -92,6 +124,7 @@ ConvChoice choose_conv(const ConvProblem& c, const Stream& stream) {
                : !half         ? "float32"
                : columns <= 64 ? "64 result channels or fewer"
                                : "large tiles would not fill the device";
+  choose_warpgroups(c, stream, choice);
   return choice;
 }
 
@@ -103,6 +136,7 @@ std::string describe(const ConvProblem& problem, const ConvChoice& choice) {
   if (choice.method == ConvMethod::Halos)
     what = concat("halos ", choice.warps * 32, "x",
                   halo_columns(problem.pass == ConvPass::DataGrad ? s.in_channels : s.out_channels));
+  if (choice.method == ConvMethod::Warpgroups) what = concat("wgmma 128x", choice.columns);
   if (problem.pass == ConvPass::WeightGrad && choice.method == ConvMethod::Tiles)
     what += concat(", ", choice.pieces, " pieces");
   if (problem.fused && choice.method != ConvMethod::Plain) what += ", fused";

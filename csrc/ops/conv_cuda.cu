@@ -52,20 +52,25 @@ bool pointwise_product(const ConvWeightGradArgs& a, const Stream& stream) {
          CublasResult::None;
 }
 
+void correlate(const Correlation& c, const ConvChoice& choice, const Stream& stream) {
+  if (choice.method == ConvMethod::Halos) return correlate_few_channels(c, choice.warps, stream);
+  if (choice.method == ConvMethod::Warpgroups && correlate_by_warpgroups(c, choice.columns, stream)) return;
+  correlate(c, choice.tile, stream);
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(conv_forward, a, stream) {
   check_size(a.shape);
   const bool fused = a.prologue || a.epilogue;
-  const ConvChoice choice =
-      choose_conv({a.shape, a.dtype, ConvPass::Forward, fused, a.x, a.y, a.epilogue.residual}, stream);
+  const ConvChoice choice = choose_conv(
+      {a.shape, a.dtype, ConvPass::Forward, fused, a.x, a.y, a.epilogue.residual, bool(a.prologue)}, stream);
   if (choice.library && pointwise_product(a, stream)) return;
   if (choice.method != ConvMethod::Plain) {
     Correlation c{a.shape, a.dtype, false, a.tf32, a.x, a.weight, a.y, a.prologue, {}};
     c.epilogue.bias = a.bias;
     c.epilogue.map = a.epilogue;
-    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
-                                              : correlate(c, choice.tile, stream);
+    return correlate(c, choice, stream);
   }
   const PlainImage image(a.shape, a.dtype, a.x, a.prologue, stream);
   plain_forward(a, image.data(), stream);
@@ -82,8 +87,7 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
     Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}, {}};
     c.epilogue.bias = a.bias;
     c.epilogue.add = add;
-    return choice.method == ConvMethod::Halos ? correlate_few_channels(c, choice.warps, stream)
-                                              : correlate(c, choice.tile, stream);
+    return correlate(c, choice, stream);
   }
   plain_data_grad(a, stream);
 }

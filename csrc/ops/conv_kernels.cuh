@@ -11,9 +11,10 @@ namespace skipway::cuda {
 // ---- what to run (conv_choice_cuda.cu)
 
 enum class ConvMethod {
-  Plain,  // conv_plain_cuda.cu: every shape and dtype, by multiply-adds
-  Halos,  // conv_halo_cuda.cu: few channels
-  Tiles,  // conv_gemm_cuda.cu, conv_weight_cuda.cu: implicit matrix products of tiles
+  Plain,       // conv_plain_cuda.cu: every shape and dtype, by multiply-adds
+  Halos,       // conv_halo_cuda.cu: few channels
+  Tiles,       // conv_gemm_cuda.cu, conv_weight_cuda.cu: implicit matrix products of tiles
+  Warpgroups,  // conv_wgmma_cuda.cu: the same on sm_90a, for many channels
 };
 enum class TileSize { Small, Large };  // 64 x 64 and 128 x 128 results
 
@@ -23,12 +24,14 @@ struct ConvProblem {
   ConvPass pass;
   bool fused;                                                  // there is more to do than the convolution
   const void *x = nullptr, *y = nullptr, *residual = nullptr;  // addresses, or null if not known yet
+  bool prologue = false;
 };
 struct ConvChoice {
   ConvMethod method = ConvMethod::Plain;
   bool library = false;  // first ask cuBLAS
   TileSize tile = TileSize::Small;
   int warps = 0;              // of a block that walks over halos
+  int columns = 0;            // of a tile that warpgroups compute
   int pieces = 1, piece = 0;  // of a weight gradient's sum: how many, and positions in each
   int64_t blocks = 0;         // of the launch that multiplies, of the fast kernels
   int threads = 0;
@@ -86,6 +89,12 @@ int halo_warps(const ConvShape& shape, bool gradient, const Stream& stream);
 void halo_launch(const ConvShape& shape, bool gradient, const Stream& stream, ConvChoice& choice);
 int halo_columns(int64_t channels);  // result channels of a block
 void correlate_few_channels(const Correlation& c, int warps, const Stream& stream);
+
+// For many channels on sm_90a (conv_wgmma_cuda.cu), 16-bit types without a prologue: tiles of 128 positions, or 0 if
+// this device cannot run it; bytes of shared memory; and the launch, which is false if the driver makes no tensor maps.
+int64_t warpgroup_tiles(const ConvShape& shape, bool gradient, const Stream& stream);
+int64_t warpgroup_shared(int columns);
+bool correlate_by_warpgroups(const Correlation& c, int columns, const Stream& stream);
 
 void plain_forward(const ConvForwardArgs& a, const void* x, const Stream& stream);
 void plain_data_grad(const ConvDataGradArgs& a, const Stream& stream);

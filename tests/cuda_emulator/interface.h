@@ -67,15 +67,21 @@ void multiply_matrices(MatrixType type, float* d, const uint32_t* a, const uint3
 // Barriers in shared memory, TMA and warpgroups' matrices (see ptx_sm90.h)
 struct alignas(64) TensorMap {
   const char* data;
-  uint64_t rows, cols, pitch_bytes;
-  uint32_t box_rows, box_cols;
-  char rest[88];
+  int dims;
+  uint64_t size[5], pitch[5];  // elements; bytes
+  uint32_t box[5];
+  char rest[8];
+};
+struct Coordinates {
+  int dims;
+  int at[5];
 };
 void mbarrier_init(void* barrier, int count);
 void mbarrier_arrive(void* barrier, int expected_bytes);
 void mbarrier_wait(void* barrier, int parity);
 void fence_proxy_async();
-void tensor_load(void* shared, const TensorMap* map, int col, int row, void* barrier);
+void tensor_load(void* shared, const TensorMap* map, const Coordinates& from, void* barrier);
+void warpgroup_fence();
 void warpgroup_multiply(MatrixType type, float* d, int registers, uint64_t a, uint64_t b, bool accumulate);
 void warpgroup_commit();
 void warpgroup_wait(int pending_groups, const float* d);

@@ -8,11 +8,15 @@ namespace ptx {
 
 using TensorMap = emulator::TensorMap;
 
-inline bool make_tensor_map(TensorMap* map, const void* data, [[maybe_unused]] bool bfloat16, uint64_t rows,
-                            uint64_t cols, uint64_t pitch_bytes, uint32_t box_rows) {
-  if (reinterpret_cast<uintptr_t>(data) % 16 || pitch_bytes % 16 || box_rows > 256 || !box_rows) return false;
-  *map = {static_cast<const char*>(data), rows, cols, pitch_bytes, box_rows, 64, {}};
-  return true;
+inline bool make_tensor_map(TensorMap* map, const void* data, [[maybe_unused]] bool bfloat16, const TensorLayout& t) {
+  *map = {static_cast<const char*>(data), t.dims, {}, {}, {}, {}};
+  bool possible = t.dims >= 1 && t.dims <= kMostTensorDims && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  for (int d = 0; d < t.dims; ++d) {
+    map->size[d] = t.size[d], map->pitch[d] = d ? t.pitch[d] : 2, map->box[d] = t.box[d];
+    possible = possible && t.size[d] >= 1 && t.size[d] <= uint64_t(1) << 32 && t.box[d] >= 1 && t.box[d] <= 256 &&
+               (!d || (t.pitch[d] % 16 == 0 && t.pitch[d] < uint64_t(1) << 40));
+  }
+  return possible && t.box[0] * 2 <= 128;
 }
 
 EMULATOR_INLINE void mbarrier_init(uint64_t* barrier, int count) { emulator::mbarrier_init(barrier, count); }
@@ -22,11 +26,12 @@ EMULATOR_INLINE void mbarrier_arrive_expect_tx(uint64_t* barrier, int bytes) {
 }
 EMULATOR_INLINE void mbarrier_wait(uint64_t* barrier, int parity) { emulator::mbarrier_wait(barrier, parity); }
 EMULATOR_INLINE void fence_proxy_async() { emulator::fence_proxy_async(); }
-EMULATOR_INLINE void tma_load(void* shared, const TensorMap* map, int col, int row, uint64_t* barrier) {
-  emulator::tensor_load(shared, map, col, row, barrier);
+template <class... C>
+EMULATOR_INLINE void tma_load(void* shared, const TensorMap* map, uint64_t* barrier, C... coordinates) {
+  emulator::tensor_load(shared, map, {sizeof...(C), {coordinates...}}, barrier);
 }
 
-EMULATOR_INLINE void wgmma_fence() {}
+EMULATOR_INLINE void wgmma_fence() { emulator::warpgroup_fence(); }
 EMULATOR_INLINE void wgmma_commit() { emulator::warpgroup_commit(); }
 template <int kPendingGroups, int kRegisters>
 EMULATOR_INLINE void wgmma_wait(float (&d)[kRegisters]) {

@@ -5,6 +5,23 @@
 #pragma once
 #include "kernels/cuda/ptx.cuh"
 
+namespace ptx {
+
+// A tensor of 16-bit elements as TMA sees it, and the boxes of it that are loaded; the fastest dimension comes first.
+// A box is one row of 128 bytes (64 elements) for each place in the other dimensions.
+inline constexpr int kMostTensorDims = 5;
+struct TensorLayout {
+  int dims;
+  uint64_t size[kMostTensorDims], pitch[kMostTensorDims];  // pitch in bytes; that of dimension 0 does not count
+  uint32_t box[kMostTensorDims];                           // box[0] is 64
+};
+
+// bool make_tensor_map(TensorMap* map, const void* data, bool bfloat16, const TensorLayout&): for tma_load, with the
+// swizzle of 128 bytes. False: the driver refuses (address and pitches must be multiples of 16 bytes, and no side of a
+// box larger than 256) or is too old.
+
+}  // namespace ptx
+
 #ifdef SW_CUDA_EMULATED
 #include "cuda_emulator/ptx_sm90.h"
 #else
@@ -20,23 +37,25 @@ namespace ptx {
 
 using TensorMap = CUtensorMap;
 
-// A map of a matrix of 16-bit elements, for boxes of box_rows rows by 64 columns with the swizzle of 128 bytes. False:
-// the driver refuses (address and pitch must be multiples of 16 bytes, and box_rows at most 256) or is too old.
-inline bool make_tensor_map(TensorMap* map, const void* data, bool bfloat16, uint64_t rows, uint64_t cols,
-                            uint64_t pitch_bytes, uint32_t box_rows) {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found) !=
-          cudaSuccess ||
-      found != cudaDriverEntryPointSuccess)
-    return false;
-  const cuuint64_t sizes[2] = {cols, rows}, pitches[1] = {pitch_bytes};
-  const cuuint32_t box[2] = {64, box_rows}, steps[2] = {1, 1};
-  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function)(
-             map, bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
-             const_cast<void*>(data), sizes, pitches, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+inline bool make_tensor_map(TensorMap* map, const void* data, bool bfloat16, const TensorLayout& t) {
+  using Encode = decltype(&cuTensorMapEncodeTiled);
+  static const Encode encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+#else
+    cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
+#endif
+    return found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
+  }();
+  const cuuint32_t steps[kMostTensorDims] = {1, 1, 1, 1, 1};
+  cuuint64_t sizes[kMostTensorDims], pitches[kMostTensorDims];
+  for (int d = 0; d < t.dims; ++d) sizes[d] = t.size[d], pitches[d] = t.pitch[d];
+  return encode && encode(map, bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                          cuuint32_t(t.dims), const_cast<void*>(data), sizes, pitches + 1, t.box, steps,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 __device__ __forceinline__ void mbarrier_init(uint64_t* barrier, int count) {
@@ -61,14 +80,23 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t* barrier, int parity) {
 // ordinary writes to shared memory and a wgmma that reads them.
 __device__ __forceinline__ void fence_proxy_async() { SW_PTX_SM90("fence.proxy.async;" :: : "memory"); }
 
-// The box at (row, col) to `shared`, a multiple of 1024 bytes; zeros outside of the matrix. All of the box counts for
-// the barrier's bytes.
-__device__ __forceinline__ void tma_load(void* shared, const TensorMap* map, int col, int row, uint64_t* barrier) {
-  SW_PTX_SM90(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
-          smem_addr(shared)),
-      "l"(map), "r"(col), "r"(row), "r"(smem_addr(barrier)) : "memory");
+// The box at these coordinates, fastest dimension first, to `shared`, a multiple of 1024 bytes; zeros outside of the
+// tensor, whose coordinates may be negative. All of the box counts for the barrier's bytes.
+#define SW_TMA_LOAD(dims, at)                                                                         \
+  "cp.async.bulk.tensor." dims ".shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {" at \
+  "}], [%2];" ::"r"(smem_addr(shared)),                                                               \
+      "l"(map), "r"(smem_addr(barrier))
+template <class... C>
+__device__ __forceinline__ void tma_load(void* shared, const TensorMap* map, uint64_t* barrier, C... coordinates) {
+  constexpr int kDims = sizeof...(C);
+  static_assert(kDims >= 2 && kDims <= 4);
+  const int c[] = {coordinates...};
+  if constexpr (kDims == 2) SW_PTX_SM90(SW_TMA_LOAD("2d", "%3, %4"), "r"(c[0]), "r"(c[1]) : "memory");
+  if constexpr (kDims == 3) SW_PTX_SM90(SW_TMA_LOAD("3d", "%3, %4, %5"), "r"(c[0]), "r"(c[1]), "r"(c[2]) : "memory");
+  if constexpr (kDims == 4)
+    SW_PTX_SM90(SW_TMA_LOAD("4d", "%3, %4, %5, %6"), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]) : "memory");
 }
+#undef SW_TMA_LOAD
 
 __device__ __forceinline__ void wgmma_fence() { SW_PTX_SM90("wgmma.fence.sync.aligned;" :: : "memory"); }
 __device__ __forceinline__ void wgmma_commit() { SW_PTX_SM90("wgmma.commit_group.sync.aligned;" :: : "memory"); }

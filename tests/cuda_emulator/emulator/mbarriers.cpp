@@ -13,7 +13,9 @@ namespace {
 
 struct Barrier {
   int count, pending;
-  long bytes = 0;  // still to come
+  unsigned thread;  // that initialised it
+  uint32_t clock;   // of that thread then
+  long bytes = 0;   // still to come
   int phase = 0;
   std::vector<uint32_t> gathered, complete;  // clocks: of this phase so far, of the last complete phase
 };
@@ -22,7 +24,7 @@ std::map<const void*, Barrier> barriers;
 struct TensorLoad {
   char* to;
   TensorMap map;
-  int col, row;
+  Coordinates from;
   const void* barrier;
   unsigned thread;
   uint32_t clock, epoch;
@@ -54,30 +56,41 @@ void end_phase(const void* p, Barrier& barrier) {
   }
 }
 
-bool check_load(const Thread& self, size_t offset, const TensorMap& map, const void* pc) {
+int box_rows(const TensorMap& map) {
+  uint32_t rows = 1;
+  for (int d = 1; d < map.dims; ++d) rows *= map.box[d];
+  return int(rows);
+}
+
+bool check_load(const Thread& self, size_t offset, const TensorMap& map, const Coordinates& from, const void* pc) {
   if (offset < kDynamicSharedStart || offset >= kSharedBytes || offset % kRowBytes) {
     report("TMA to a place that is not a multiple of 128 bytes of dynamic shared memory", pc, &self);
     return false;
   }
-  if (map.box_cols * 2 != kRowBytes || !map.box_rows || map.box_rows > 256) {
-    report("impossible TMA box", pc, &self, format("%u x %u elements", map.box_rows, map.box_cols));
+  if (map.box[0] * 2 != kRowBytes || from.dims != map.dims) {
+    report("impossible TMA box", pc, &self,
+           format("rows of %u elements, %d coordinates of %d", map.box[0], from.dims, map.dims));
     return false;
   }
   return true;
 }
 
-// The part of box row r that lies in the matrix: its first element in the box, and how many
+// The part of a box's row that lies in the tensor: its first element in the row, how many, and where they are
 struct Span {
   int first, count;
+  const char* data;
 };
-Span inside(const TensorMap& map, int col, int row) {
-  if (row < 0 || uint64_t(row) >= map.rows) return {0, 0};
-  const int first = col < 0 ? -col : 0;
-  const long end = std::min<long>(map.box_cols, long(map.cols) - col);
-  return {first, end > first ? int(end - first) : 0};
-}
-const char* element(const TensorMap& map, int col, int row) {
-  return map.data + uint64_t(row) * map.pitch_bytes + uint64_t(col) * 2;
+Span inside(const TensorMap& map, const Coordinates& from, int row) {
+  const char* data = map.data;
+  for (int d = 1; d < map.dims; ++d) {
+    const long at = from.at[d] + row % int(map.box[d]);
+    row /= int(map.box[d]);
+    if (at < 0 || uint64_t(at) >= map.size[d]) return {0, 0, nullptr};
+    data += uint64_t(at) * map.pitch[d];
+  }
+  const int first = from.at[0] < 0 ? -from.at[0] : 0;
+  const long end = std::min<long>(map.box[0], long(map.size[0]) - from.at[0]);
+  return {first, end > first ? int(end - first) : 0, data + 2 * (long(from.at[0]) + first)};
 }
 
 }  // namespace
@@ -100,7 +113,7 @@ void mbarrier_init(void* p, int count) {
     report("impossible mbarrier", pc, in.self, format("at %p with count %d", p, count));
     abort_block();
   }
-  barriers[p] = Barrier{count, count, 0, 0, {}, {}};
+  barriers[p] = Barrier{count, count, in.self->linear, in.self->clock, 0, 0, {}, {}};
 }
 
 void mbarrier_arrive(void* p, int expected_bytes) {
@@ -137,21 +150,23 @@ void fence_proxy_async() {
   in.self->epoch = 0;
 }
 
-void tensor_load(void* to, const TensorMap* map, int col, int row, void* p) {
+void tensor_load(void* to, const TensorMap* map, const Coordinates& from, void* p) {
   const void* pc = EMULATOR_CALLER;
   InEmulator in;
   Thread& self = *in.self;
   count_event(self, pc);
-  find(self, p, pc);
-  const size_t offset = space_offset(to), bytes = map->box_rows * kRowBytes;
-  if (!check_load(self, offset, *map, pc)) abort_block();
+  const Barrier& barrier = find(self, p, pc);
+  if (threads[barrier.thread]->proxy_fence_clock < barrier.clock)
+    report("TMA with an mbarrier that was initialised without a fence.proxy.async after it", pc, &self);
+  const size_t offset = space_offset(to), bytes = size_t(box_rows(*map)) * kRowBytes;
+  if (!check_load(self, offset, *map, from, pc)) abort_block();
   check_access(self, to, bytes, Access::Write, pc);
-  for (int r = 0; r < int(map->box_rows); ++r)
-    if (const Span span = inside(*map, col, row + r); span.count)
-      check_access(self, element(*map, col + span.first, row + r), size_t(span.count) * 2, Access::Read, pc);
+  for (int r = 0; r < box_rows(*map); ++r)
+    if (const Span span = inside(*map, from, r); span.count)
+      check_access(self, span.data, size_t(span.count) * 2, Access::Read, pc);
   std::memset(to, 0xff, bytes);
   std::memset(shadow.state + offset, kAddressable | kCopyPending, bytes);
-  loads.push_back({static_cast<char*>(to), *map, col, row, p, self.linear, self.clock, epoch_of(self), pc});
+  loads.push_back({static_cast<char*>(to), *map, from, p, self.linear, self.clock, epoch_of(self), pc});
   ++self.clock;
   self.epoch = 0;
 }
@@ -161,12 +176,11 @@ bool complete_tensor_load() {
   const size_t which = next_random() % loads.size();
   const TensorLoad load = loads[which];
   loads.erase(loads.begin() + long(which));
-  const size_t offset = space_offset(load.to), bytes = load.map.box_rows * kRowBytes;
-  for (int r = 0; r < int(load.map.box_rows); ++r) {
+  const size_t offset = space_offset(load.to), bytes = size_t(box_rows(load.map)) * kRowBytes;
+  for (int r = 0; r < box_rows(load.map); ++r) {
     char line[kRowBytes] = {};
-    if (const Span span = inside(load.map, load.col, load.row + r); span.count)
-      std::memcpy(line + 2 * span.first, element(load.map, load.col + span.first, load.row + r),
-                  size_t(span.count) * 2);
+    if (const Span span = inside(load.map, load.from, r); span.count)
+      std::memcpy(line + 2 * span.first, span.data, size_t(span.count) * 2);
     for (size_t chunk = 0; chunk < kRowBytes; chunk += 16) {
       const uint32_t address = shared_address(load.to) + uint32_t(size_t(r) * kRowBytes + chunk);
       std::memcpy(space + kDynamicSharedStart + (address ^ (address >> 7 & 7) << 4), line + chunk, 16);

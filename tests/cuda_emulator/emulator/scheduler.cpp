@@ -48,6 +48,7 @@ void run_thread() {
   current_launch.request->call(current_launch.request->arguments);
   running = nullptr;
   check_copies_at_exit(self);
+  check_products_at_exit(self);
   self.state = ThreadState::Exited;
   Warp& warp = current_block.warps[self.warp];
   warp.ready &= ~(1u << self.lane);
@@ -76,6 +77,7 @@ void start_thread(unsigned linear, char* stack) {
   t.products.clear();
   t.accumulators.clear();
   t.copy_group = t.product_group = 0;
+  t.registers_fenced = false;
   // Stacks that began at equal offsets would fight for the same sets of the cache.
   t.context = prepare_stack(stack, kStackBytes - linear * 320 % 8192, run_thread);
   current_block.warps[t.warp].exist |= 1u << t.lane;

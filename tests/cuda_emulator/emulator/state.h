@@ -32,6 +32,7 @@ struct WarpgroupProduct {
   uint64_t a, b;  // descriptors
   bool accumulate;
   int group;
+  const void* pc;
 };
 
 struct Thread {
@@ -59,6 +60,7 @@ struct Thread {
   int parity = 0;
   std::vector<WarpgroupProduct> products;
   int product_group = 0;
+  bool registers_fenced = false;  // by wgmma.fence, since accumulators could last be touched
   std::unordered_map<float*, std::vector<float>> accumulators;  // what they hold really, while products are under way
 };
 
@@ -139,6 +141,9 @@ void warp_thread_exited(Thread& self);
 
 // async_copy.cpp
 void check_copies_at_exit(const Thread& self);
+
+// warpgroups.cpp
+void check_products_at_exit(const Thread& self);
 
 // mbarriers.cpp
 void reset_mbarriers();

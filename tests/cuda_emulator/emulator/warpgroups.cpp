@@ -96,6 +96,7 @@ void check_same(unsigned first, size_t position, const void* pc) {
 // Accumulators without a product under way show their values.
 void show_results(Thread& t, size_t done) {
   t.products.erase(t.products.begin(), t.products.begin() + long(done));
+  t.registers_fenced = false;
   for (auto it = t.accumulators.begin(); it != t.accumulators.end();) {
     const bool busy =
         std::any_of(t.products.begin(), t.products.end(), [&](const auto& p) { return p.d == it->first; });
@@ -106,13 +107,25 @@ void show_results(Thread& t, size_t done) {
 
 }  // namespace
 
+void check_products_at_exit(const Thread& self) {
+  if (!self.products.empty())
+    report("wgmma has not been waited for when its thread ends", self.products.front().pc, &self,
+           format("%zu products", self.products.size()));
+}
+
 void warpgroup_multiply(MatrixType type, float* d, int registers, uint64_t a, uint64_t b, bool accumulate) {
+  const void* pc = EMULATOR_CALLER;
   InEmulator in;
   Thread& self = *in.self;
-  if (self.accumulators.try_emplace(d, d, d + registers).second)
+  if (self.accumulators.try_emplace(d, d, d + registers).second) {
+    if (!self.registers_fenced)
+      report("wgmma without a wgmma.fence between it and what else its accumulators were used for", pc, &self);
     std::memset(d, 0xff, size_t(registers) * sizeof(float));
-  self.products.push_back({type, d, registers, a, b, accumulate, self.product_group});
+  }
+  self.products.push_back({type, d, registers, a, b, accumulate, self.product_group, pc});
 }
+
+void warpgroup_fence() { running->registers_fenced = true; }
 
 void warpgroup_commit() { ++running->product_group; }
 

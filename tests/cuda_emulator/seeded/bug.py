@@ -35,11 +35,12 @@ def bug(
 
 
 def rounds() -> list[list[Bug]]:
-    """What goes into one library: at most one bug of each source, and of all convolutions, as one call runs several of
-    their kernels. Copies, which many calls need, are kept apart."""
+    """What goes into one library: at most one bug of each source, and of all convolutions but those by warpgroups, as
+    one call runs several of their kernels. Copies, which many calls need, are kept apart."""
 
     def place(b: Bug) -> str:
-        return "convolutions" if b.edit.source.startswith("ops/conv_") else b.edit.source
+        together = b.edit.source.startswith("ops/conv_") and b.edit.source != "ops/conv_wgmma_cuda.cu"
+        return "convolutions" if together else b.edit.source
 
     result: list[list[Bug]] = []
     for b in BUGS:

@@ -144,6 +144,17 @@ def convolved_halves(*shape: int, out: int) -> list[sw.Tensor]:
 
 
 @call
+def convolution_by_warpgroups() -> list[sw.Tensor]:
+    """Two chunks of channels; several rounds of the ring; strides that skip pixels; boxes that are not full."""
+    os.environ["SKIPWAY_CUDA_CONV"] = "warpgroups"
+    try:
+        w, image = halves(80, 72, 3, 3, seed=1), halves(1, 72, 9, 11)
+        return [F.conv2d(image, w, padding=1).float(), F.conv2d(image, w, padding=1, stride=2).float()]
+    finally:
+        del os.environ["SKIPWAY_CUDA_CONV"]
+
+
+@call
 def convolution_in_tiles() -> list[sw.Tensor]:
     """Tiles that are not full; more steps than stages; two pieces."""
     return convolved_halves(1, 72, 20, 17, out=80)

@@ -242,3 +242,133 @@ bug(
     find="sum / count : 0.0;\n  __syncthreads();",
     replacement="sum / count : 0.0;",
 )
+
+# ---- the ring of stages between TMA and warpgroups (conv_wgmma_cuda.cu)
+
+
+def warpgroups(name: str, report: str, find: str, replacement: str, file: str = "") -> None:
+    bug(name, "conv_wgmma", "convolution_by_warpgroups", "correlate_warpgroups", report, find, replacement, file)
+
+
+RING = "warpgroups.cuh"
+warpgroups(
+    "stage_read_before_it_is_full",
+    report="read of",
+    find="    ptx::mbarrier_wait(&barriers.full[at.stage], at.phase);\n",
+    replacement="",
+    file=RING,
+)
+warpgroups(
+    "wrong_phase_of_a_full_stage",
+    report="read of",
+    find="mbarrier_wait(&barriers.full[at.stage], at.phase)",
+    replacement="mbarrier_wait(&barriers.full[at.stage], at.phase ^ 1)",
+    file=RING,
+)
+warpgroups(
+    "phase_that_does_not_change",
+    report="more arrivals at an mbarrier than its count",
+    find="stage = 0, phase ^= 1;",
+    replacement="stage = 0;",
+    file=RING,
+)
+warpgroups(
+    "producer_does_not_wait_for_an_empty_stage",
+    report="more arrivals at an mbarrier than its count",
+    find="        ptx::mbarrier_wait(&barriers.empty[next.stage], next.phase ^ 1);  //",
+    replacement="        //",
+)
+warpgroups(
+    "wrong_phase_of_an_empty_stage",
+    report="deadlock",
+    find="mbarrier_wait(&barriers.empty[next.stage], next.phase ^ 1)",
+    replacement="mbarrier_wait(&barriers.empty[next.stage], next.phase)",
+)
+warpgroups(
+    "bytes_of_one_operand",
+    report="before its asynchronous copy was waited for",
+    find="mbarrier_arrive_expect_tx(full, RingStages<kN>::kBytes)",
+    replacement="mbarrier_arrive_expect_tx(full, kRingRows * kRowBytes)",
+)
+warpgroups(
+    "stage_given_back_while_it_is_multiplied",
+    report="shared memory race (write after read)",
+    find="if (k > 0 && first_lane) ptx::mbarrier_arrive(&barriers.empty[before]);",
+    replacement="if (first_lane) ptx::mbarrier_arrive(&barriers.empty[at.stage]);",
+    file=RING,
+)
+warpgroups(
+    "products_of_the_step_before_not_waited_for",
+    report="shared memory race (write after read)",
+    find="ptx::wgmma_wait<1>(sum);",
+    replacement="ptx::wgmma_wait<2>(sum);",
+    file=RING,
+)
+warpgroups(
+    "stage_that_is_not_given_back",
+    report="deadlock",
+    find="if (k > 0 && first_lane)",
+    replacement="if (k > 1 && first_lane)",
+    file=RING,
+)
+warpgroups(
+    "arrivals_of_one_group_alone",
+    report="more arrivals at an mbarrier than its count",
+    find="mbarrier_init(&empty[i], kConsumerWarps)",
+    replacement="mbarrier_init(&empty[i], kGroupWarps)",
+    file=RING,
+)
+warpgroups(
+    "barriers_that_are_not_fenced",
+    report="an mbarrier that was initialised without a fence.proxy.async",
+    find="    ptx::fence_proxy_async();\n",
+    replacement="",
+    file=RING,
+)
+warpgroups(
+    "products_that_are_not_committed",
+    report="wgmma has not been waited for",
+    find="    ptx::wgmma_commit();\n",
+    replacement="",
+    file=RING,
+)
+warpgroups(
+    "accumulators_that_are_not_fenced",
+    report="wgmma without a wgmma.fence",
+    find="    ptx::wgmma_fence();\n",
+    replacement="",
+    file=RING,
+)
+warpgroups(
+    "last_products_not_waited_for",
+    report="wgmma has not been waited for",
+    find="  products.complete();\n",
+    replacement="",
+    file=RING,
+)
+warpgroups(
+    "strips_in_stages_of_the_other_group",
+    report="shared memory race (write after read)",
+    find="  __syncthreads();  // the stages are done with\n",
+    replacement="",
+)
+warpgroups(
+    "chunk_of_k_across_the_swizzle",
+    report="impossible wgmma descriptor",
+    find="rows + 2 * k, columns + 2 * k",
+    replacement="rows + 2 * k + 1, columns + 2 * k",
+    file=RING,
+)
+warpgroups(
+    "step_of_k_of_one_operand",
+    report=WRONG_NUMBERS,
+    find="rows + 2 * k, columns + 2 * k",
+    replacement="rows + 2 * k, columns + 2 * (k ^ 1)",
+    file=RING,
+)
+warpgroups(
+    "pixels_of_the_other_parity",
+    report=WRONG_NUMBERS,
+    find="image[dy & odd_h][dx & odd_w]",
+    replacement="image[dy & odd_h][0]",
+)

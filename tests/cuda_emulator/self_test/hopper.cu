@@ -9,7 +9,20 @@ namespace {
 
 constexpr int kStages = 3, kRows = 64, kCols = 128, kDepth = 64, kConsumers = 128;
 
-enum class Mistake { None, NoWaitForEmpty, NoWaitForFull, TooFewBytes, ReleasedTooEarly, ReadTooEarly, NoInit };
+constexpr int kBoxW = 4, kBoxH = 3, kBoxImages = 2, kBoxRows = kBoxW * kBoxH * kBoxImages;
+
+enum class Mistake {
+  None,
+  NoWaitForEmpty,
+  NoWaitForFull,
+  TooFewBytes,
+  ReleasedTooEarly,
+  ReadTooEarly,
+  NoInit,
+  NoInitFence,
+  NoFence,
+  NoCommit
+};
 
 struct Pipeline {
   alignas(1024) uint16_t a[kStages][kRows * kDepth], b[kStages][kCols * kDepth];
@@ -24,8 +37,8 @@ __device__ __forceinline__ void produce(Pipeline& s, const ptx::TensorMap& a, co
     const int bytes = int(kMistake == Mistake::TooFewBytes ? sizeof s.a[0] : sizeof s.a[0] + sizeof s.b[0]);
     ptx::mbarrier_arrive_expect_tx(&s.full[stage], bytes);  // fault: more arrivals at an mbarrier
     const int row = int(blockIdx.x) * kRows;
-    ptx::tma_load(s.a[stage], &a, step * kDepth, row, &s.full[stage]);  // fault: shared memory race
-    ptx::tma_load(s.b[stage], &b, step * kDepth, 0, &s.full[stage]);    // fault: shared memory race
+    ptx::tma_load(s.a[stage], &a, &s.full[stage], step * kDepth, row);  // fault: shared memory race|TMA with
+    ptx::tma_load(s.b[stage], &b, &s.full[stage], step * kDepth, 0);    // fault: shared memory race
   }
 }
 
@@ -35,11 +48,13 @@ __device__ __forceinline__ void consume(Pipeline& s, float* c, int rows, int col
   for (int step = 0; step < steps; ++step) {
     const int stage = step % kStages, use = step / kStages, lane = int(threadIdx.x) % 32;
     if (kMistake != Mistake::NoWaitForFull) ptx::mbarrier_wait(&s.full[stage], use & 1);  // fault: use of|deadlock
-    ptx::wgmma_fence();
-    for (int k = 0; k < kDepth / 16; ++k)
-      ptx::wgmma<true>(d, ptx::matrix_descriptor(s.a[stage]) + uint64_t(2 * k),
-                       ptx::matrix_descriptor(s.b[stage]) + uint64_t(2 * k), step + k > 0);
-    ptx::wgmma_commit();
+    if (kMistake != Mistake::NoFence) ptx::wgmma_fence();
+    const uint64_t a = ptx::matrix_descriptor(s.a[stage]), b = ptx::matrix_descriptor(s.b[stage]);
+    for (uint64_t k = 0; k < kDepth / 16; ++k) {
+      const bool more = step > 0 || k > 0;
+      ptx::wgmma<true>(d, a + 2 * k, b + 2 * k, more);  // fault: wgmma
+    }
+    if (kMistake != Mistake::NoCommit) ptx::wgmma_commit();
     if (kMistake == Mistake::ReleasedTooEarly && lane == 0) ptx::mbarrier_arrive(&s.empty[stage]);
     if (kMistake == Mistake::ReadTooEarly && step == steps - 1) break;
     ptx::wgmma_wait<0>(d);  // fault: read of|race
@@ -65,7 +80,7 @@ __global__ void __launch_bounds__(kConsumers + 32)
       ptx::mbarrier_init(&s.full[i], 1);
       ptx::mbarrier_init(&s.empty[i], kConsumers / 32);
     }
-    ptx::fence_proxy_async();
+    if (kMistake != Mistake::NoInitFence) ptx::fence_proxy_async();
   }
   __syncthreads();
   if (threadIdx.x == kConsumers) produce<kMistake>(s, a, b, steps);
@@ -87,13 +102,16 @@ std::vector<uint16_t> bfloat16_values(size_t n, size_t seed) {
 
 template <Mistake kMistake>
 void run_product() {
-  const int rows = 100, cols = 120, depth = 232;
+  constexpr int rows = 100, cols = 120, depth = 232;
   const DeviceArray<uint16_t> a(bfloat16_values(size_t(rows * depth), 0)), b(bfloat16_values(size_t(cols * depth), 5));
   const DeviceArray<float> c(size_t(rows * cols));
-  ptx::TensorMap a_map, b_map;
-  expect(ptx::make_tensor_map(&a_map, a, true, rows, depth, depth * 2, kRows) &&
-             ptx::make_tensor_map(&b_map, b, true, cols, depth, depth * 2, kCols) &&
-             !ptx::make_tensor_map(&b_map, b + 1, true, cols, depth, depth * 2, kCols),
+  const auto matrix = [](int lines, uint32_t box) {
+    return ptx::TensorLayout{2, {uint64_t(depth), uint64_t(lines)}, {0, depth * 2}, {kDepth, box}};
+  };
+  ptx::TensorMap a_map, b_map, unaligned;
+  expect(ptx::make_tensor_map(&a_map, a, true, matrix(rows, kRows)) &&
+             ptx::make_tensor_map(&b_map, b, true, matrix(cols, kCols)) &&
+             !ptx::make_tensor_map(&unaligned, b + 1, true, matrix(cols, kCols)),
          "make_tensor_map");
   rt::launch(product<kMistake>, {2, kConsumers + 32, sizeof(Pipeline)}, a_map, b_map, c, rows, cols, depth);
   const auto result = c.host();
@@ -103,6 +121,49 @@ void run_product() {
       for (int k = 0; k < depth; ++k) sum += value(size_t(i * depth + k)) * value(size_t(j * depth + k) + 5);
       expect(result[size_t(i * cols + j)] == float(sum), "wrong product");
     }
+}
+
+// A box of 2 images x 3 rows x 4 columns x 64 channels, which lies over three corners of the tensor
+__global__ void __launch_bounds__(32)
+    load_box(const __grid_constant__ ptx::TensorMap map, int image, int y, int x, uint16_t* to) {
+  Pipeline& s = rt::dyn_shared<Pipeline>();
+  if (threadIdx.x == 0) {
+    ptx::mbarrier_init(&s.full[0], 1);
+    ptx::fence_proxy_async();
+    ptx::mbarrier_arrive_expect_tx(&s.full[0], kBoxRows * kDepth * 2);
+    ptx::tma_load(s.a[0], &map, &s.full[0], 0, x, y, image);
+    ptx::mbarrier_wait(&s.full[0], 0);
+    for (int row = 0; row < kBoxRows; ++row)
+      for (int i = 0; i < kDepth; ++i) {
+        const int chunk = i / 8 ^ row % 8;  // the swizzle of 128 bytes
+        to[row * kDepth + i] = s.a[0][row * kDepth + chunk * 8 + i % 8];
+      }
+  }
+}
+
+void run_boxes() {
+  constexpr int images = 3, h = 5, w = 6, channels = 40;  // 24 channels of the box are outside
+  const DeviceArray<uint16_t> data(bfloat16_values(size_t(images * h * w * channels), 3));
+  const auto from = data.host();
+  const DeviceArray<uint16_t> to(size_t(kBoxRows * kDepth));
+  ptx::TensorMap map;
+  expect(ptx::make_tensor_map(&map, data, true,
+                              {4,
+                               {channels, w, h, images},
+                               {0, channels * 2, w * channels * 2, h * w * channels * 2},
+                               {kDepth, kBoxW, kBoxH, kBoxImages}}),
+         "make_tensor_map");
+  const int places[3][3] = {{0, -1, -2}, {2, 3, 4}, {1, 1, 1}};
+  for (const auto& [image, y, x] : places) {
+    rt::launch(load_box, {1, 32, sizeof(Pipeline)}, map, image, y, x, to);
+    const auto box = to.host();
+    for (int i = 0; i < kBoxRows * kDepth; ++i) {
+      const int c = i % kDepth, px = x + i / kDepth % kBoxW, py = y + i / kDepth / kBoxW % kBoxH,
+                n = image + i / kDepth / kBoxW / kBoxH;
+      const bool inside = c < channels && px >= 0 && px < w && py >= 0 && py < h && n < images;
+      expect(box[size_t(i)] == (inside ? from[size_t(((n * h + py) * w + px) * channels + c)] : 0), "wrong box");
+    }
+  }
 }
 
 // Operands that ordinary stores put into shared memory
@@ -132,6 +193,10 @@ EMULATOR_TEST(accumulators_read_too_early) {
   right ? run_product<Mistake::None>() : run_product<Mistake::ReadTooEarly>();
 }
 EMULATOR_TEST(mbarrier_not_initialised) { right ? run_product<Mistake::None>() : run_product<Mistake::NoInit>(); }
+EMULATOR_TEST(mbarrier_not_fenced) { right ? run_product<Mistake::None>() : run_product<Mistake::NoInitFence>(); }
+EMULATOR_TEST(accumulators_not_fenced) { right ? run_product<Mistake::None>() : run_product<Mistake::NoFence>(); }
+EMULATOR_TEST(products_not_committed) { right ? run_product<Mistake::None>() : run_product<Mistake::NoCommit>(); }
+EMULATOR_TEST(boxes_of_images) { run_boxes(); }
 EMULATOR_TEST(stored_operands) {
   const DeviceArray<float> c(kConsumers);
   LAUNCH(stored_operands, (rt::At{1, kConsumers, sizeof(Pipeline)}), c);
