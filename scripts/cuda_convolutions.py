@@ -4,8 +4,8 @@
     python scripts/cuda_convolutions.py --write    # writes it in benchmarks/cuda_budget.md
 
 The rule is asked for 132 multiprocessors, through the GPU there is or else the emulator (tests/cuda_emulator).
-Occupancy: the share of a multiprocessor's threads that its blocks have, at 128 registers a thread, when all blocks of
-the launch are spread over the device.
+Occupancy: the share of a multiprocessor's threads that its blocks have, at 128 registers a thread (96 in the kernel by
+warpgroups), when all blocks of the launch are spread over the device.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def chosen(sw: Any, layer: Layer, batch: int, pass_: str) -> tuple[str, str, str
     blocks, threads, shared = map(int, launch.split())
     if not threads:
         return algorithm, "", ""
-    fit = min(THREADS // threads, SHARED // (shared + 1024), REGISTERS // (128 * threads))
+    registers = 96 if "wgmma" in algorithm else 128
+    fit = min(THREADS // threads, SHARED // (shared + 1024), REGISTERS // (registers * threads))
     resident = min(fit, -(-blocks // MULTIPROCESSORS))
     return algorithm, f"{blocks:,}", f"{resident * threads / THREADS:.0%}"
 
