@@ -105,11 +105,12 @@ SW_CUDA_KERNEL(conv_weight_grad, a, stream) {
 }
 
 // Norms are loaded by the kernels that do so in passing, if the convolution alone would be in one of them; and a
-// product of matrices with much to multiply for each byte is left to cuBLAS.
+// product of matrices with much to multiply for each byte is left to cuBLAS, one over several taps to warpgroups.
 SW_CUDA_KERNEL(conv_loads_norms, a, stream) {
   const ConvChoice bare = choose_conv({a.shape, a.dtype, a.pass, false}, stream);
   const double c = double(a.shape.in_channels), k = double(a.shape.out_channels);
-  const bool able = bare.method == ConvMethod::Halos || bare.method == ConvMethod::Tiles;
+  const bool able = bare.method == ConvMethod::Halos || bare.method == ConvMethod::Tiles ||
+                    (bare.method == ConvMethod::Warpgroups && pixels(a.shape.kernel) == 1);
   *a.loads = able && !(bare.library && c * k / (c + k) > 256);
 }
 
