@@ -89,6 +89,7 @@ POOLED = STEM / 4
 ROWS: dict[str, Row] = {
     # normalisation: x is read for the statistics and again to normalise; dy and x likewise in the backward pass
     "channel_norm_forward": images(4, 10, SIGNS),  # x twice, residual, y
+    "channel_norm_apply": images(2, 4),
     "channel_norm_backward": images(6, 14, 2 * SIGNS),  # x and dy twice, dx, dresidual
     "layer_norm_forward": tokens(2, 8),
     "layer_norm_backward": tokens(3, 14),
@@ -159,7 +160,7 @@ ROWS: dict[str, Row] = {
 }
 
 
-LAUNCH_NOTHING = {"conv_plan"}
+LAUNCH_NOTHING = {"conv_plan", "conv_loads_norms"}
 
 
 def cuda_kernels(root: Path = ROOT) -> dict[str, str]:
