@@ -58,6 +58,19 @@ def train(
     return losses
 
 
+def falling(optimizer: Any, steps: int, then: Callable[[int], Any] | None = None) -> Callable[[int], Any]:
+    """For `each` of `train`: the rate falls linearly to 0, and `then(step)` runs."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+
+    def each(step: int) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (1 - (step + 1) / steps)
+        if then is not None:
+            then(step)
+
+    return each
+
+
 def evaluate(model: nn.Module, x: Any, y: Any, batch: int = 512, training: bool = False) -> tuple[float, float]:
     """Mean cross entropy and accuracy, with running statistics; with those of each batch if `training`."""
     modes = [(m, m.training) for m in model.modules()]
