@@ -1,20 +1,23 @@
 """Single ops, forward and backward, against PyTorch.
 
-python benchmarks/bench_ops.py --family conv --threads 1 --rounds 20
-python benchmarks/bench_ops.py --family ops --threads 2 --dtype bfloat16
-python benchmarks/bench_ops.py --family optimizer --threads 2
+    python benchmarks/bench_ops.py --family conv --threads 1 --rounds 20
+    python benchmarks/bench_ops.py --family ops --threads 2 --dtype bfloat16 --json ops.json
+    python benchmarks/bench_ops.py --family optimizer --threads 2 --dtype bfloat16
+    python benchmarks/bench_ops.py --family ops --only gelu,dropout
+
+Ratios are skipway's time over PyTorch's, by minimum and by median: below 1, skipway is faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import skipway as sw
 import skipway.nn.functional as F
 from op_families import op_cases, optimizer_cases
-from timing import arguments, header, interleave, ratios
+from timing import chosen_peers, header, interleave, peer_arguments, ratios, write_json
 
 
 class Conv(NamedTuple):
@@ -93,41 +96,49 @@ def torch_conv(c: Conv, image: np.ndarray, filters: np.ndarray, padding: int) ->
     }
 
 
-def simple_line(name: str, contenders: dict, rounds: int) -> str:
-    times = interleave(contenders, rounds, calls=1 if name.startswith("linear") else 10)
-    line = "   ".join(f"{who} {min(t) * 1e3:8.3f} ms" for who, t in times.items())
+def cases(args: Any, peer: bool) -> Iterator[tuple[str, float, dict]]:
+    """Name, GFLOP (0 where they tell nothing) and contenders of each pass of the family."""
+    if args.family == "conv":
+        yield from conv_cases(peer)
+        return
+    simple = op_cases if args.family == "ops" else optimizer_cases
+    for name, contenders in simple(peer, args.dtype, args.only.split(",")):
+        yield name, 0.0, contenders
+
+
+def line(name: str, gflop: float, times: dict[str, list[float]]) -> str:
+    each = []
+    for who, seconds in times.items():
+        rate = f" {gflop / min(seconds):6.0f} GFLOP/s" if gflop else ""
+        each.append(f"{who} {min(seconds) * 1e3:8.3f} ms{rate}")
     if "torch" in times:
         least, median = ratios(times["skipway"], times["torch"])
-        line += f"   ratio min {least:.2f} median {median:.2f}"
-    return f"{name} {line}"
+        each.append(f"ratio min {least:.2f} median {median:.2f}")
+    return f"{name} " + "   ".join(each)
 
 
 def main() -> None:
-    parser = arguments("Times single ops.")
+    parser = peer_arguments("Times single ops.", ["torch"])
     parser.add_argument("--family", choices=["conv", "ops", "optimizer"], default="conv")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of --family ops")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="not of convolutions")
+    parser.add_argument("--only", default="", help="comma-separated: ops whose name contains one of these")
     args = parser.parse_args()
     sw.set_num_threads(args.threads)
-    packages = ["skipway", "numpy"]
-    if args.peer == "torch":
+    peers = chosen_peers(args, {"torch": "torch"})
+    packages = ["skipway", "numpy", *peers]
+    if peers:
         import torch
 
         torch.set_num_threads(args.threads)
-        packages.append("torch")
     print(header(packages, args.threads))
-    peer = args.peer == "torch"
-    if args.family != "conv":
-        cases = op_cases(peer, args.dtype) if args.family == "ops" else optimizer_cases(peer)
-        for name, contenders in cases:
-            print(simple_line(name, contenders, args.rounds), flush=True)
-        return
-    for name, flop, contenders in conv_cases(peer):
-        times = interleave(contenders, args.rounds)
-        line = "   ".join(f"{who} {min(t) * 1e3:8.3f} ms {flop / min(t):6.0f} GFLOP/s" for who, t in times.items())
-        if "torch" in times:
-            least, median = ratios(times["skipway"], times["torch"])
-            line += f"   ratio min {least:.2f} median {median:.2f}"
-        print(name, line, flush=True)
+    rows = []
+    for name, gflop, contenders in cases(args, bool(peers)):
+        slow = args.family != "ops" or name.startswith("linear")
+        times = interleave(contenders, args.rounds, calls=1 if slow else 10)
+        print(line(name, gflop, times), flush=True)
+        dtype = "float32" if args.family == "conv" else args.dtype
+        rows.append({"op": " ".join(name.split()), "dtype": dtype, "gflop": gflop, "seconds": times})
+    write_json(args.json, packages, args.threads, rows)
 
 
 if __name__ == "__main__":

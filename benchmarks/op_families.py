@@ -45,6 +45,7 @@ CASES = [
     ),
     Case("gelu", (ROWS,), lambda t, x: t.nn.functional.gelu(x)),
     Case("cross_entropy, 1000 classes", ((1024, 1000),), lambda t, x: t.nn.functional.cross_entropy(x, labels(t, x))),
+    Case("softmax, 1000 classes", ((1024, 1000),), lambda t, x: t.nn.functional.softmax(x, 1)),
     Case("max_pool2d 3x3 /2", (IMAGE,), lambda t, x: t.nn.functional.max_pool2d(x, 3, 2, 1)),
     Case("avg_pool2d 2x2", (IMAGE,), lambda t, x: t.nn.functional.avg_pool2d(x, 2)),
     Case("linear 768 -> 3072", (ROWS, (3072, 768), (3072,)), lambda t, x, w, b: t.nn.functional.linear(x, w, b)),
@@ -69,9 +70,11 @@ def passes(t: Any, grad: Callable[..., Any], run: Callable[..., Any], inputs: li
     }
 
 
-def op_cases(peer: bool, dtype: str) -> Iterator[tuple[str, dict]]:
-    """Name and contenders of each pass of each op."""
+def op_cases(peer: bool, dtype: str, only: list[str]) -> Iterator[tuple[str, dict]]:
+    """Name and contenders of each pass of each op whose name contains one of `only`."""
     for case in CASES:
+        if not any(part in case.name for part in only):
+            continue
         rng = np.random.default_rng(0)
         arrays = [rng.standard_normal(shape).astype(np.float32) for shape in case.shapes]
         each = {"skipway": passes(sw, sw.autograd.grad, case.ours or case.run, tensors(sw, arrays, dtype))}
@@ -88,10 +91,12 @@ RESNET50_SIZES += [*[(512, 128, 1, 1)] * 8, *[(256, 256, 3, 3)] * 6, *[(1024, 25
 RESNET50_SIZES += [*[(512, 512, 3, 3)] * 3, *[(2048, 512, 1, 1)] * 6, (1000, 2048), *[(256,)] * 106]  # about 25 million
 
 
-def optimizer_cases(peer: bool) -> Iterator[tuple[str, dict]]:
+def optimizer_cases(peer: bool, dtype: str, only: list[str]) -> Iterator[tuple[str, dict]]:
     """A step over parameters of about the number and the sizes of ResNet-50's."""
     kinds = {"SGD, momentum": ("SGD", {"momentum": 0.9}), "AdamW": ("AdamW", {})}
     for name, (kind, options) in kinds.items():
+        if not any(part in name for part in only):
+            continue
         runs = {}
         libraries = [sw]
         if peer:
@@ -99,7 +104,7 @@ def optimizer_cases(peer: bool) -> Iterator[tuple[str, dict]]:
 
             libraries.append(torch)
         for t in libraries:
-            parameters = [t.randn(*size).requires_grad_(True) for size in RESNET50_SIZES]
+            parameters = [t.randn(*size).to(getattr(t, dtype)).requires_grad_(True) for size in RESNET50_SIZES]
             for p in parameters:
                 p.grad = t.ones_like(p)
             more = {"fused": True} if t is not sw else {}

@@ -77,16 +77,6 @@ def ratios(ours: list[float], theirs: list[float]) -> tuple[float, float]:
     return min(ours) / min(theirs), statistics.median(ours) / statistics.median(theirs)
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=2, help="threads of each contender (default 2)")
-    parser.add_argument(
-        "--peer", choices=["torch", "none"], default="torch", help="whom to compare with (default torch)"
-    )
-    parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
-    return parser
-
-
 def peer_arguments(description: str, peers: list[str]) -> argparse.ArgumentParser:
     """For benchmarks with several peers, each optional; results go to a JSON file too."""
     parser = argparse.ArgumentParser(description=description)
