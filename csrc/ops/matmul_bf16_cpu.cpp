@@ -31,12 +31,13 @@ struct Cut {
 Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
   constexpr int64_t kHeight = 448, kLeastHeight = 112, kColumns = 256, kLeastColumns = 64;
   const double macs = double(m) * double(n) * double(k) * double(batch);
-  const int64_t wanted = clamped(int64_t(macs / double(kTask)), 1, 32);
+  const int64_t wanted = clamped(int64_t(macs / double(kTask)), 1, 24);
   Cut c{smaller(m, kHeight), smaller(n, kColumns), k, 0, 0, 1};
   const auto blocks = [&] { return ceil_div(m, c.rows) * ceil_div(n, c.columns) * batch; };
   while (blocks() < wanted && c.rows > kLeastHeight) c.rows = round_up(c.rows / 2, kWidth);
   while (blocks() < wanted && c.columns > kLeastColumns) c.columns = round_up(c.columns / 2, kWidth);
   c.row_blocks = ceil_div(m, c.rows);
+  if (c.row_blocks > 1) c.rows = round_up(ceil_div(m, c.row_blocks), 112);
   c.column_blocks = ceil_div(n, c.columns);
   const int64_t most = clamped(wanted / larger(blocks(), 1), 1, larger(k / kSlice, 1));
   c.depth = larger(round_up(ceil_div(k, most), 2), 2);
@@ -74,13 +75,21 @@ void pack_pairs(const Matrices& g, const bfloat16* b, int64_t e0, int64_t e1, in
   }
 }
 
-void pack_panel(const Matrices& g, const bfloat16* b, const Chunks& chunks, int64_t depth, int64_t lanes, int64_t width,
-                bfloat16* to) {
+// All panels of a slice, some pairs of rows at a time where rows are read along.
+void pack_panels(const Matrices& g, const bfloat16* b, const Chunks& chunks, int64_t depth, int64_t columns,
+                 bfloat16* panels) {
+  const int64_t padded = round_up(columns, kBf16Lanes), group = g.bn == 1 ? 16 : chunks.size;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-    const int64_t start = chunks.start(chunk), fresh = chunk * chunks.size;  // before: seen by the chunk before
-    clear(to, (fresh - start) * width);
-    pack_pairs(g, b, fresh, start + chunks.size, depth, lanes, width, to + (fresh - start) * width);
-    to += chunks.size * width;
+    const int64_t start = chunks.start(chunk), end = start + chunks.size;
+    const int64_t fresh = chunk * chunks.size;  // before: seen by the chunk before
+    for (int64_t e = fresh; e < end; e += group)
+      for (int64_t j = 0; j < padded; j += kWidth) {
+        const int64_t width = smaller(kWidth, padded - j);
+        bfloat16* to = panels + j * chunks.held() + chunk * chunks.size * width;
+        if (e == fresh) clear(to, (fresh - start) * width);
+        pack_pairs(g, b + j * g.bn, e, smaller(e + group, end), depth, smaller(width, columns - j), width,
+                   to + (e - start) * width);
+      }
   }
 }
 
@@ -119,15 +128,17 @@ void multiply_block(const Matrices& g, int64_t i0, int64_t rows, int64_t j0, int
     const Chunks chunks = chunks_of(round_up(here, 2));
     const bfloat16* a = g.a + i0 * g.am + k * g.ak;
     if (pack_a) pack_rows(g, a, rows, here, pitch, packed);
-    Bf16Tiles tiles(pack_a ? pitch : g.am, chunks);
-    for (int64_t j = 0; j < padded; j += kWidth) {
-      const int64_t width = smaller(kWidth, padded - j);
-      bfloat16* panel = panels + j * chunks.held();
-      pack_panel(g, g.b + k * g.bk + (j0 + j) * g.bn, chunks, here, smaller(width, columns - j), width, panel);
-      tiles.lanes(panel, int(width / kBf16Lanes), to_row);
-      tiles.push_rows(pack_a ? packed : a, to + j, rows, k > k0);
-      tiles.flush();
-    }
+    pack_panels(g, g.b + k * g.bk + j0 * g.bn, chunks, here, columns, panels);
+    // A strip of a stays in the first cache while the panels pass by.
+    const int64_t a_row = pack_a ? pitch : g.am, height = Bf16Unit::rows(2) * Bf16Unit::parts(2);
+    const bfloat16* from = pack_a ? packed : a;
+    Bf16Tiles tiles(a_row, chunks);
+    for (int64_t i = 0; i < rows; i += height)
+      for (int64_t j = 0; j < padded; j += kWidth) {
+        tiles.lanes(panels + j * chunks.held(), int(smaller(kWidth, padded - j) / kBf16Lanes), to_row);
+        tiles.push_rows(from + i * a_row, to + i * to_row + j, smaller(height, rows - i), k > k0);
+        tiles.flush();
+      }
   }
 }
 

@@ -3,24 +3,16 @@
 // as well, and the partial results added in order. How it is cut depends on the sizes alone.
 #include "core/parallel.h"
 #include "kernels/fused.h"
-#include "kernels/gemm.h"
+#include "kernels/gemm_pack.h"
 #include "ops/matmul_bf16.h"
 
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kPartials, kPanels, kRows, kBlock, kBuffer };
-constexpr int64_t kSlice = 512;     // of k
-constexpr int64_t kTask = 4 << 20;  // multiply-adds
-constexpr int64_t kDotRows = 4;     // up to so many rows or columns, a product is dot products
-
-template <class T, class S>
-struct Gemm {
-  int64_t m, n, k;
-  const S *a, *b, *bias;
-  FusedAct act;
-  int64_t am, ak, bk, bn;
-};
+enum Slot { kPartials, kPanels, kRows, kBlock };  // and that of kernels/gemm_pack.h
+constexpr int64_t kSlice = 384;                   // of k
+constexpr int64_t kTask = 4 << 20;                // multiply-adds
+constexpr int64_t kDotRows = 4;                   // up to so many rows or columns, a product is dot products
 
 struct Cut {
   int64_t rows, columns, depth;  // of a block
@@ -29,75 +21,32 @@ struct Cut {
 
 // Large enough that packing is a small part of a block's work.
 template <class T>
-Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
+Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch, bool by_columns) {
   constexpr int64_t height = MicroTile<T>::rows(2);
   const bool few = m <= height;  // rows: reading b is the work, and best done in long rows
   const double macs = double(few ? 16 : m) * double(n) * double(k) * double(batch);
-  const int64_t wanted = clamped(int64_t(macs / double(kTask)), 1, 32);
-  const int64_t least_columns = few ? 512 : 128, least_depth = few ? 128 : 2 * kSlice;
-  Cut c{smaller(m, 32 * height), smaller(n, 2 * least_columns), k, 0, 0, 1};
+  const int64_t wanted = clamped(int64_t(macs / double(kTask)), 1, 24);
+  // By columns, packing a costs more than packing b, and panels have three vectors.
+  const int64_t panel = (by_columns ? 3 : 2) * Lanes<T>::n, most_rows = by_columns ? 192 : 32 * height;
+  const int64_t least_columns = few ? 512 : by_columns ? 192 : 128, least_depth = few ? 128 : 2 * kSlice;
+  Cut c{smaller(m, most_rows), smaller(n, 2 * least_columns), k, 0, 0, 1};
   const auto blocks = [&] { return ceil_div(m, c.rows) * ceil_div(n, c.columns) * batch; };
-  while (blocks() < wanted && c.columns > least_columns) c.columns = round_up(c.columns / 2, 2 * Lanes<T>::n);
+  while (blocks() < wanted && c.columns > least_columns) c.columns = round_up(c.columns / 2, panel);
   while (blocks() < wanted && c.rows > 8 * height) c.rows = round_up(c.rows / 2, height);
   c.row_blocks = ceil_div(m, c.rows);
+  if (c.row_blocks > 1)
+    c.rows = round_up(ceil_div(m, c.row_blocks), by_columns ? MicroTile<T>::kMaxColumnRows : height);
   c.column_blocks = ceil_div(n, c.columns);
   c.depth = larger(ceil_div(k, clamped(wanted / larger(blocks(), 1), 1, larger(k / least_depth, 1))), 1);
   c.depth_blocks = larger(ceil_div(k, c.depth), 1);
   return c;
 }
 
-// b[k0 .. k0 + depth)[j0 .. j0 + columns) as panels of `width` lanes, zeros after the last column.
-template <class T, class S>
-void pack_columns(const Gemm<T, S>& g, int64_t k0, int64_t depth, int64_t j0, int64_t columns, int64_t width,
-                  T* panel) {
-  constexpr int64_t block = 64, pitch = block + 1;
-  T* buffer = static_cast<T*>(thread_scratch(kBuffer, size_t(width * pitch) * sizeof(T)));
-  if (g.bn == 1) {
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t j = 0; j < columns; j += width) {
-        const int64_t lanes = smaller(width, columns - j);
-        T* to = panel + j * depth + k * width;
-        convert(g.b + (k0 + k) * g.bk + j0 + j, to, lanes);
-        clear(to + lanes, width - lanes);
-      }
-    return;
-  }
-  for (int64_t j = 0; j < columns; j += width, panel += depth * width) {
-    const int64_t lanes = smaller(width, columns - j);
-    const S* from = g.b + k0 * g.bk + (j0 + j) * g.bn;
-    for (int64_t k = 0; k < depth; k += block) {
-      const int64_t count = smaller(block, depth - k);
-      // Columns that are contiguous go through a buffer: they are often a power of two apart and would drive each other
-      // out of the cache.
-      if (g.bk == 1)
-        for (int64_t lane = 0; lane < lanes; ++lane) convert(from + k + lane * g.bn, buffer + lane * pitch, count);
-      for (int64_t i = 0; i < count; ++i) {
-        T* to = panel + (k + i) * width;
-        for (int64_t lane = 0; lane < lanes; ++lane)
-          to[lane] = g.bk == 1 ? buffer[lane * pitch + i] : T(from[(k + i) * g.bk + lane * g.bn]);
-        clear(to + lanes, width - lanes);
-      }
-    }
-  }
-}
-
-// a[i0 .. i0 + rows)[k0 .. k0 + depth), `pitch` elements per row.
-template <class T, class S>
-void pack_rows(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t k0, int64_t depth, int64_t pitch, T* to) {
-  const S* from = g.a + i0 * g.am + k0 * g.ak;
-  if (g.ak == 1) {
-    for (int64_t i = 0; i < rows; ++i) convert(from + i * g.am, to + i * pitch, depth);
-    return;
-  }
-  for (int64_t i0 = 0; i0 < rows; i0 += 16)
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t i = i0; i < smaller(i0 + 16, rows); ++i) to[i * pitch + k] = T(from[i * g.am + k * g.ak]);
-}
-
 // A slice of k of one block, as the tile takes it.
 template <class T>
 struct Slice {
   const T *a, *b;
+  int64_t a_strip;        // 0: a is not packed in strips
   int64_t a_row, a_step;  // one of them is 1
   int64_t b_step;         // 0: b is panels of `width` lanes
   int64_t width, depth;
@@ -114,16 +63,15 @@ void multiply_slice(const Slice<T>& s, int64_t rows, int64_t columns, T* c, int6
   m.outer = 1;
   m.inner = s.depth;
   m.c_row = m.start_row = c_row;
-  for (int64_t j = 0; j < columns; j += s.width) {
-    const int vecs = int(ceil_div(smaller(s.width, columns - j), n));
-    const int64_t most = by_columns ? MicroTile<T>::kMaxColumnRows : MicroTile<T>::rows(vecs);
-    const int64_t strips = ceil_div(rows, most);
-    m.b = s.b + (s.b_step ? j : j * s.depth);
-    m.b_step = s.b_step ? s.b_step : s.width;
-    for (int64_t strip = 0; strip < strips; ++strip) {
-      const int64_t i = rows * strip / strips;
-      const int count = int(rows * (strip + 1) / strips - i);
-      m.a = s.a + i * s.a_row;
+  const int64_t most = by_columns ? MicroTile<T>::kMaxColumnRows : MicroTile<T>::rows(2), strips = ceil_div(rows, most);
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t i = rows * strip / strips;
+    const int count = int(rows * (strip + 1) / strips - i);
+    m.a = s.a + (s.a_strip ? strip * s.a_strip : i * s.a_row);
+    for (int64_t j = 0; j < columns; j += s.width) {
+      const int vecs = int(ceil_div(smaller(s.width, columns - j), n));
+      m.b = s.b + (s.b_step ? j : j * s.depth);
+      m.b_step = s.b_step ? s.b_step : s.width;
       m.c = c + i * c_row + j;
       m.start = onto ? m.c : nullptr;
       (by_columns ? micro_by_columns<T>(count, vecs) : micro_by_rows<T>(count, vecs))(m);
@@ -173,20 +121,25 @@ void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, i
   const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % n == 0);
   // Rows of a that are a multiple of 2 KB apart share a cache set.
   const bool crowded = g.am * int64_t(sizeof(T)) % 2048 == 0 && rows > 4 && columns > 2 * n;
-  const bool pack_a = !by_columns && !(same && g.ak == 1 && !crowded);
+  const bool pack_a = by_columns ? columns > 4 * n : !(same && g.ak == 1 && !crowded);
+  constexpr int64_t height = MicroTile<T>::kMaxColumnRows;
   const int64_t depth = smaller(pack_b ? kSlice : 64, larger(k1 - k0, 1)), pitch = depth + 16;
   Slice<T> s{};
   s.width = n * (by_columns ? MicroTile<T>::kMaxColumnVecs : 2);
   T *panels = nullptr, *packed_a = nullptr;
   if (pack_b) panels = static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, s.width) * depth) * sizeof(T)));
-  if (pack_a) packed_a = static_cast<T*>(thread_scratch(kRows, size_t(rows * pitch) * sizeof(T)));
-  s.a_row = pack_a ? pitch : g.am;
-  s.a_step = by_columns ? g.ak : 1;
+  if (pack_a) packed_a = static_cast<T*>(thread_scratch(kRows, size_t(round_up(rows, height) * pitch) * sizeof(T)));
+  s.a_row = by_columns ? 1 : pack_a ? pitch : g.am;
+  s.a_step = !by_columns ? 1 : pack_a ? height : g.ak;
   s.b_step = pack_b ? 0 : g.bk;
   for (int64_t k = k0; k == k0 || k < k1; k += depth) {
     s.depth = smaller(depth, k1 - k);
     if (pack_b) pack_columns(g, k, s.depth, j0, columns, s.width, panels);
-    if (pack_a) pack_rows(g, i0, rows, k, s.depth, pitch, packed_a);
+    if (pack_a && !by_columns) pack_rows(g, i0, rows, k, s.depth, pitch, packed_a);
+    if constexpr (same) {
+      s.a_strip = by_columns && pack_a ? height * s.depth : 0;
+      if (s.a_strip) pack_strips(g.a + i0 + k * g.ak, g.ak, rows, s.depth, packed_a);
+    }
     s.a = pack_a ? packed_a : reinterpret_cast<const T*>(g.a) + i0 * g.am + k * g.ak;
     s.b = pack_b ? panels : reinterpret_cast<const T*>(g.b) + k * g.bk + j0;
     multiply_slice(s, rows, columns, to, to_row, k > k0);
@@ -317,7 +270,8 @@ void multiply(const GemmArgs& args, int64_t batch) {
     for (int64_t i = 0; i < batch; ++i) dot_products(matrix(i), c + i * size);
     return;
   }
-  const Cut cuts = cut<T>(args.m, args.n, args.k, batch);
+  const bool by_columns = sizeof(T) == sizeof(S) && args.a_strides[0] == 1 && args.a_strides[1] != 1;
+  const Cut cuts = cut<T>(args.m, args.n, args.k, batch, by_columns);
   const int64_t tiles = cuts.row_blocks * cuts.column_blocks, partial = size * cuts.depth_blocks;
   if (cuts.depth_blocks > 1) {  // then the batch is small
     for (int64_t i = 0; i < batch; ++i) {
