@@ -63,12 +63,23 @@ struct EluOf {
   SW_INLINE V grad(V g, V x) const { return x > 0 ? g * b : g * vexp(x * c) * (a * b * c); }
 };
 
-// x Phi(x), Phi the normal distribution's; (x Phi)' = Phi + x phi
+// x Phi(x), Phi the normal distribution's; (x Phi)' = Phi + x phi. x Phi(x) is also max(x, 0) - |x| Phi(-|x|).
 template <class T>
 struct GeluOf {
   SW_LANES(T)
-  SW_INLINE V value(V x) const { return finite_low(x) * vnormal(x).cdf; }
+  SW_INLINE V value(V x) const {
+    if constexpr (dtype_of<T> == DType::BFloat16) {
+      const V a = at_most(vabs(x), V{} + 15);
+      return at_least(x, V{}) - a * short_normal(a).tail;
+    } else {
+      return finite_low(x) * vnormal(x).cdf;
+    }
+  }
   SW_INLINE V grad(V g, V x) const {
+    if constexpr (dtype_of<T> == DType::BFloat16) {
+      const auto n = short_normal(at_most(vabs(x), V{} + 15));
+      return g * ((x < 0 ? n.tail : 1 - n.tail) + finite(x) * n.pdf);
+    }
     const auto n = vnormal(x);
     return g * (n.cdf + finite(x) * n.pdf);
   }

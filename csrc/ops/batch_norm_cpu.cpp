@@ -3,6 +3,7 @@
 #include "kernels/channel_plan.h"
 #include "kernels/fused.h"
 #include "kernels/partial.h"
+#include "kernels/stream.h"
 #include "kernels/wide.h"
 #include "ops/batch_norm.h"
 
@@ -199,14 +200,15 @@ SW_INLINE V apply(V x, V residual, const S* mean, const S* scale, const S* shift
 }
 template <class T, FusedAct A, bool kResidual, bool kRounds>
 SW_INLINE void apply_row(const T* x, const T* residual, T* y, int64_t n, const accumulate_type<T>* mean,
-                         const accumulate_type<T>* scale, const accumulate_type<T>* shift) {
+                         const accumulate_type<T>* scale, const accumulate_type<T>* shift, bool past) {
   constexpr int L = Lanes<T>::n;
   using V = typename Lanes<T>::vec;
   int64_t c = 0;
   for (; c + L <= n; c += L) {
     V r{};
     if constexpr (kResidual) r = vload(residual + c);
-    vstore(y + c, apply<T, A, kResidual, kRounds>(V(vload(x + c)), r, mean + c, scale + c, shift + c));
+    const V z = apply<T, A, kResidual, kRounds>(V(vload(x + c)), r, mean + c, scale + c, shift + c);
+    vstore_either(y + c, z, past);
   }
   if (c < n) {
     V r{};
@@ -226,10 +228,17 @@ SW_INLINE void split_mean(const Coefficients& k, int64_t c, const ApplyColumns<S
   to.shift[i] = S(k.bias[c] - (k.mean[c] - double(to.mean[i])) * k.scale[c]);
 }
 
+// Whether the results of all samples, y of one of them, are stored past the caches.
+template <class T>
+bool stores_past(const ChannelPlan& p, int64_t samples, const T* y) {
+  constexpr int64_t size = sizeof(T);
+  return p.period % Lanes<T>::n == 0 && streams(y, samples * p.rows * p.channels * size, Lanes<T>::n * size);
+}
+
 // One chunk of rows; `from` and `to` are of the sample.
 template <class T, bool kRounds>
 void apply_chunk(const ChannelPlan& p, int64_t task, FusedAct act, const T* from, const T* add, T* to,
-                 const Coefficients& k) {
+                 const Coefficients& k, bool past) {
   using S = accumulate_type<T>;
   const int64_t padded = p.padded();
   S* memory = static_cast<S*>(thread_scratch(2, size_t(3 * padded) * sizeof(S)));
@@ -244,14 +253,15 @@ void apply_chunk(const ChannelPlan& p, int64_t task, FusedAct act, const T* from
   dispatch_act(act, [&]<FusedAct A>(ActTag<A>) {
     if (residual) {
       for (int64_t i = 0; i < n; i += p.period)
-        apply_row<T, A, true, kRounds>(x + i, residual + i, y + i, p.period, mean, scale, shift);
-      if (rest) apply_row<T, A, true, kRounds>(x + n, residual + n, y + n, rest, mean, scale, shift);
+        apply_row<T, A, true, kRounds>(x + i, residual + i, y + i, p.period, mean, scale, shift, past);
+      if (rest) apply_row<T, A, true, kRounds>(x + n, residual + n, y + n, rest, mean, scale, shift, false);
     } else {
       for (int64_t i = 0; i < n; i += p.period)
-        apply_row<T, A, false, kRounds>(x + i, nullptr, y + i, p.period, mean, scale, shift);
-      if (rest) apply_row<T, A, false, kRounds>(x + n, nullptr, y + n, rest, mean, scale, shift);
+        apply_row<T, A, false, kRounds>(x + i, nullptr, y + i, p.period, mean, scale, shift, past);
+      if (rest) apply_row<T, A, false, kRounds>(x + n, nullptr, y + n, rest, mean, scale, shift, false);
     }
   });
+  finish_stores(past);
 }
 
 // What follows the statistics of a sample: y, or the numbers from which it is computed.
@@ -265,9 +275,10 @@ void apply_sample(const ChannelNormArgs& a, const ChannelPlan& p, int64_t sample
   const int64_t at = sample * p.rows * p.channels;
   const T *x = static_cast<const T*>(a.x) + at, *add = a.residual ? static_cast<const T*>(a.residual) + at : nullptr;
   T* y = static_cast<T*>(a.y) + at;
+  const bool past = stores_past(p, a.samples, y);
   // Backwards through the chunks: what was read last is in cache still.
   parallel_tasks(p.chunks, [&](int64_t t) {
-    apply_chunk<T, false>(p, a.batch_stats ? p.chunks - 1 - t : t, a.activation, x, add, y, k);
+    apply_chunk<T, false>(p, a.batch_stats ? p.chunks - 1 - t : t, a.activation, x, add, y, k, past);
   });
 }
 
@@ -355,12 +366,12 @@ void channel_norm_apply(const ChannelNormApplyArgs& a) {
     const Coefficients k = coefficients_of(const_cast<double*>(a.coefficients), 1, a.channels, 0);
     const T *x = static_cast<const T*>(a.x), *residual = static_cast<const T*>(a.residual);
     T* y = static_cast<T*>(a.y);
-    const bool rounds = a.rounds && sizeof(T) == 2;
+    const bool rounds = a.rounds && sizeof(T) == 2, past = x != y && stores_past(p, 1, y);
     parallel_tasks(p.chunks, [&](int64_t t) {
       if (rounds) {
-        apply_chunk<T, sizeof(T) == 2>(p, t, a.activation, x, residual, y, k);
+        apply_chunk<T, sizeof(T) == 2>(p, t, a.activation, x, residual, y, k, past);
       } else {
-        apply_chunk<T, false>(p, t, a.activation, x, residual, y, k);
+        apply_chunk<T, false>(p, t, a.activation, x, residual, y, k, past);
       }
     });
   });

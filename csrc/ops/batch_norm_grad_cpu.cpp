@@ -3,6 +3,7 @@
 #include "kernels/channel_plan.h"
 #include "kernels/fused.h"
 #include "kernels/partial.h"
+#include "kernels/stream.h"
 #include "kernels/wide.h"
 #include "ops/batch_norm.h"
 
@@ -91,7 +92,7 @@ void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumula
 
 // dx = scale * dz + b * (x - mean) + c, written or added.
 template <class T, FusedAct A, bool kFromX, bool kAdd>
-SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T>>& k) {
+SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T>>& k, bool past) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
   auto step = [&](V x, V dy, V y, int64_t c) {
@@ -104,8 +105,11 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
     V y{};
     if constexpr (A != FusedAct::None && !kFromX) y = vload(s.y + c);
     V out = step(vload(s.x + c), vload(s.dy + c), y, c);
-    if constexpr (kAdd) out += vload(s.out + c);
-    vstore(s.out + c, out);
+    if constexpr (kAdd) {
+      vstore(s.out + c, out + vload(s.out + c));
+    } else {
+      vstore_either(s.out + c, out, past);
+    }
   }
   if (c < n) {
     const int64_t m = n - c;
@@ -118,16 +122,18 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
 }
 
 template <class T, FusedAct A, bool kFromX, bool kAdd>
-void grad_rows(Streams<T> s, int64_t rows, int64_t width, int64_t rest, const Columns<accumulate_type<T>>& columns) {
+void grad_rows(Streams<T> s, int64_t rows, int64_t width, int64_t rest, const Columns<accumulate_type<T>>& columns,
+               bool past) {
   const Columns<accumulate_type<T>> k = columns;  // a copy: the stores below cannot change it
   for (int64_t r = 0; r < rows; ++r) {
-    grad_row<T, A, kFromX, kAdd>(s, width, k);
+    grad_row<T, A, kFromX, kAdd>(s, width, k, past);
     s.x += width;
     s.dy += width;
     s.out += width;
     if constexpr (A != FusedAct::None && !kFromX) s.y += width;
   }
-  if (rest) grad_row<T, A, kFromX, kAdd>(s, rest, k);
+  if (rest) grad_row<T, A, kFromX, kAdd>(s, rest, k, false);
+  finish_stores(past);
 }
 
 // The source of act's mask, as template arguments: f(ActTag, from x?). Only relu is ever recomputed from x.
@@ -197,12 +203,14 @@ void dx_task(const ChannelNormGradArgs& a, const ChannelPlan& p, int64_t task, i
   Streams<T> s{static_cast<const T*>(a.x) + at, a.y ? static_cast<const T*>(a.y) + at : nullptr, dz + at,
                static_cast<T*>(a.dx.data) + at};
   const int64_t rows = p.count(task), rest = p.last(task) ? p.tail : 0;
+  const int64_t bytes = a.samples * p.rows * p.channels * int64_t(sizeof(T));
+  const bool past = p.period % Lanes<T>::n == 0 && streams(s.out, bytes, Lanes<T>::n * int64_t(sizeof(T)));
   dispatch_mask(have_dz ? FusedAct::None : a.activation, a.y == nullptr,
                 [&]<FusedAct A, class FromX>(ActTag<A>, FromX) {
                   if (a.dx.mode == GradMode::Add) {
-                    grad_rows<T, A, FromX::value, true>(s, rows, p.period, rest, columns);
+                    grad_rows<T, A, FromX::value, true>(s, rows, p.period, rest, columns, past);
                   } else {
-                    grad_rows<T, A, FromX::value, false>(s, rows, p.period, rest, columns);
+                    grad_rows<T, A, FromX::value, false>(s, rows, p.period, rest, columns, past);
                   }
                 });
 }

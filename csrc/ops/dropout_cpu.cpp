@@ -1,5 +1,6 @@
 #include "core/parallel.h"
 #include "kernels/philox.h"
+#include "kernels/stream.h"
 #include "ops/dropout.h"
 
 namespace skipway {
@@ -103,7 +104,7 @@ __attribute__((noinline)) void apply(const DropoutArgs& a, const T* x, T* y, con
 
 // The same for 64 elements whose keep flags are bits.
 template <class T, bool kShift>
-SW_INLINE void apply_bits(const DropoutArgs& a, const T* x, T* y, uint64_t bits) {
+SW_INLINE void apply_bits(const DropoutArgs& a, const T* x, T* y, uint64_t bits, bool past) {
   using L = Lanes<T>;
   using S = typename L::scalar;
   const S scale = S(a.scale), shift = S(a.shift), dropped = S(a.dropped);
@@ -111,7 +112,7 @@ SW_INLINE void apply_bits(const DropoutArgs& a, const T* x, T* y, uint64_t bits)
   for (int i = 0; i < 64; i += L::n) {
     auto v = vload(x + i) * scale;
     if constexpr (kShift) v = v + shift;
-    vstore(y + i, select_bits(bits >> i, v, vset<T>(dropped)));
+    vstore_either(y + i, select_bits(bits >> i, v, vset<T>(dropped)), past);
   }
 }
 
@@ -120,6 +121,7 @@ template <class T, bool kShift>
 void each_element(const DropoutArgs& a, const T* x, T* y) {
   const int64_t n = a.images * a.channels * a.spatial;
   const Draw draw(a);
+  const bool past = x != y && streams(y, n * int64_t(sizeof(T)), Lanes<T>::n * int64_t(sizeof(T)));
   parallel_for(n, kTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += 64) {
       uint64_t bits;
@@ -131,14 +133,15 @@ void each_element(const DropoutArgs& a, const T* x, T* y) {
       }
       const int64_t count = end - i;
       if (count >= 64) {
-        apply_bits<T, kShift>(a, x + i, y + i, bits);
+        apply_bits<T, kShift>(a, x + i, y + i, bits, past);
       } else {
         T room[64] = {};
         __builtin_memcpy(room, x + i, size_t(count) * sizeof(T));
-        apply_bits<T, kShift>(a, room, room, bits);
+        apply_bits<T, kShift>(a, room, room, bits, false);
         __builtin_memcpy(y + i, room, size_t(count) * sizeof(T));
       }
     }
+    finish_stores(past);
   });
 }
 

@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "kernels/across.h"
 #include "kernels/partial.h"
+#include "kernels/stream.h"
 #include "kernels/wide.h"
 
 namespace skipway {
@@ -106,7 +107,8 @@ const S* widened(const void* p, DType d, int64_t n, S* room, bool fill, double v
 }
 
 template <class T, bool kAffine, class S>
-SW_INLINE void write_row(const T* x, T* y, int64_t n, const S* weight, const S* bias, double mean, double rstd) {
+SW_INLINE void write_row(const T* x, T* y, int64_t n, const S* weight, const S* bias, double mean, double rstd,
+                         bool past) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
   const S high = S(mean), scale = S(rstd), rest = S((mean - double(high)) * rstd);  // xhat = (x - high) * rstd - rest
@@ -116,7 +118,8 @@ SW_INLINE void write_row(const T* x, T* y, int64_t n, const S* weight, const S* 
   };
   int64_t c = 0;
   for (; c + L <= n; c += L) {
-    vstore(y + c, kAffine ? map(vload(x + c), vload(weight + c), vload(bias + c)) : map(vload(x + c), V{}, V{}));
+    const V out = kAffine ? map(vload(x + c), vload(weight + c), vload(bias + c)) : map(vload(x + c), V{}, V{});
+    vstore_either(y + c, out, past);
   }
   if (c < n) {
     const int64_t m = n - c;
@@ -130,6 +133,8 @@ void forward(const LayerNormArgs& a) {
   using S = accumulate_type<T>;
   const int64_t n = a.cols;
   const bool affine = a.weight || a.bias;
+  const bool past =
+      n % Lanes<T>::n == 0 && streams(a.y, a.rows * n * int64_t(sizeof(T)), Lanes<T>::n * int64_t(sizeof(T)));
   parallel_for(a.rows, max64(1, kTaskElements / max64(n, 1)), [&](int64_t begin, int64_t end) {
     S* room = static_cast<S*>(thread_scratch(0, size_t(2 * n + 1) * sizeof(S)));
     const S* weight = widened<S>(a.weight, a.weight_dtype, n, room, affine, 1);
@@ -147,11 +152,12 @@ void forward(const LayerNormArgs& a) {
       a.statistics[r] = mean;
       a.statistics[a.rows + r] = rstd;
       if (affine) {
-        write_row<T, true>(x, y, n, weight, bias, mean, rstd);
+        write_row<T, true>(x, y, n, weight, bias, mean, rstd, past);
       } else {
-        write_row<T, false>(x, y, n, weight, bias, mean, rstd);
+        write_row<T, false>(x, y, n, weight, bias, mean, rstd, past);
       }
     }
+    finish_stores(past);
   });
 }
 
@@ -164,6 +170,7 @@ struct GradRow {
   const S* weight;     // null: ones
   S *dweight, *dbias;  // null, or buffers to add to
   S high, rstd, rest;
+  bool past;  // dx goes past the caches
 
   SW_INLINE V xhat(V v) const { return (v - high) * rstd - rest; }
 
@@ -202,9 +209,12 @@ struct GradRow {
     auto map = [&](V v, V dv, V w) { return rstd * ((kWeight ? dv * w : dv) - b - xhat(v) * c); };
     int64_t i = 0;
     for (; i + L <= n; i += L) {
-      V out = map(vload(x + i), vload(dy + i), kWeight ? vload(weight + i) : V{});
-      if constexpr (kAdd) out += vload(dx + i);
-      vstore(dx + i, out);
+      const V out = map(vload(x + i), vload(dy + i), kWeight ? vload(weight + i) : V{});
+      if constexpr (kAdd) {
+        vstore(dx + i, out + vload(dx + i));
+      } else {
+        vstore_either(dx + i, out, past);
+      }
     }
     if (i < n) {
       const int64_t m = n - i;
@@ -242,6 +252,8 @@ void backward(const LayerNormGradArgs& a) {
   double* totals = static_cast<double*>(
       thread_scratch(1, size_t((params ? max64(slices, 1) * 2 * padded : 0) + 1) * sizeof(double)));
   if (params) __builtin_memset(totals, 0, size_t(max64(slices, 1) * 2 * padded) * sizeof(double));
+  const bool past =
+      n % Lanes<T>::n == 0 && streams(a.dx.data, a.rows * n * int64_t(sizeof(T)), Lanes<T>::n * int64_t(sizeof(T)));
 
   parallel_for(a.rows, slice, [&](int64_t begin, int64_t end) {
     S* room = static_cast<S*>(thread_scratch(0, size_t(3 * padded + 1) * sizeof(S)));
@@ -261,7 +273,8 @@ void backward(const LayerNormGradArgs& a) {
                              params ? sums + padded : nullptr,
                              high,
                              S(rstd),
-                             S((mean - double(high)) * rstd)};
+                             S((mean - double(high)) * rstd),
+                             past};
         if (weight) {
           grad_row<T, true>(row, a);
         } else {
@@ -270,6 +283,7 @@ void backward(const LayerNormGradArgs& a) {
       }
       for (int64_t c = 0; params && c < 2 * padded; ++c) total[c] += double(sums[c]);
     }
+    finish_stores(past);
   });
   if (!params) return;
   for (int64_t s = 1; s < slices; ++s)

@@ -1,5 +1,6 @@
 #include "kernels/channels.h"
 #include "kernels/partial.h"
+#include "kernels/stream.h"
 #include "ops/pool.h"
 
 namespace skipway {
@@ -30,6 +31,18 @@ SW_INLINE Index<T> load_indices(const int32_t* p, int64_t count, const int32_t* 
     __builtin_memcpy(&v, p, size_t(count) * 4);
   }
   return __builtin_convertvector(v, Index<T>);
+}
+
+// `count` channels at p; four vectors of them are always whole.
+template <int NV, class T>
+SW_INLINE Vec<T> load_of(const T* p, int64_t count, const T* end) {
+  if constexpr (NV == 4) return vload(p);
+  return load_channels(p, count, end);
+}
+template <int NV, class T>
+SW_INLINE void store_of(T* p, Vec<T> v, int64_t count, bool past = false) {
+  if constexpr (NV == 4) return vstore_either(p, v, past);
+  store_channels(p, v, count);
 }
 
 struct Range {
@@ -110,7 +123,7 @@ SW_INLINE void max_window(const PoolAxis* axis, const Box& w, const T* x, int64_
       for (int64_t k = w.r[2].begin; k < w.r[2].end; k += axis[2].dilation) {
         const int64_t flat = (i * axis[1].in + j) * axis[2].in + k;
         for (int v = 0; v < NV; ++v) {
-          const Vec<T> value = load_channels(x + flat * c + v * L, count - v * L, end);
+          const Vec<T> value = load_of<NV>(x + flat * c + v * L, count - v * L, end);
           const Index<T> larger = (Index<T>)(value > best[v]) | (Index<T>)(value != value);
           best[v] = select(larger, value, best[v]);
           at[v] = larger ? Index<T>{} + lane_int<T>(flat) : at[v];
@@ -119,7 +132,7 @@ SW_INLINE void max_window(const PoolAxis* axis, const Box& w, const T* x, int64_
     }
   }
   for (int v = 0; v < NV; ++v) {
-    store_channels(y + v * L, best[v], count - v * L);
+    store_of<NV>(y + v * L, best[v], count - v * L);
     if (indices) store_indices<T>(indices + v * L, at[v], count - v * L);
   }
 }
@@ -157,18 +170,18 @@ SW_INLINE void sum_window(const PoolAxis* axis, const Box& w, const T* x, int64_
       Vec<T> row[NV] = {};
       for (int64_t k = w.r[2].begin; k < w.r[2].end; ++k) {
         const T* p = x + ((i * axis[1].in + j) * axis[2].in + k) * c;
-        for (int v = 0; v < NV; ++v) row[v] += load_channels(p + v * L, count - v * L, end);
+        for (int v = 0; v < NV; ++v) row[v] += load_of<NV>(p + v * L, count - v * L, end);
       }
       for (int v = 0; v < NV; ++v) total[v] += row[v];
     }
   }
-  for (int v = 0; v < NV; ++v) store_channels(y + v * L, average.of(total[v]), count - v * L);
+  for (int v = 0; v < NV; ++v) store_of<NV>(y + v * L, average.of(total[v]), count - v * L);
 }
 
 // dx of NV vectors of channels of one input: the windows that may hold it, in order.
 template <class T, bool kMax, int NV>
 SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t* at, const T* dy, const T* end,
-                           const int32_t* indices, const int32_t* indices_end, T* dx, int64_t count) {
+                           const int32_t* indices, const int32_t* indices_end, T* dx, int64_t count, bool past) {
   constexpr int L = Lanes<T>::n;
   const PoolAxis* axis = a.axis;
   const Range* o = holders.r;
@@ -182,9 +195,9 @@ SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t*
         const int64_t position[3] = {i, j, k};
         const Average<T> average(kMax ? 1 : divisor_of(a, position));
         for (int v = 0; v < NV; ++v) {
-          const Vec<T> g = load_channels(dy + out + v * L, count - v * L, end);
+          const Vec<T> g = load_of<NV>(dy + out + v * L, count - v * L, end);
           if constexpr (kMax) {
-            const Index<T> index = load_indices<T>(indices + out + v * L, count - v * L, indices_end);
+            const Index<T> index = load_indices<T>(indices + out + v * L, NV == 4 ? L : count - v * L, indices_end);
             sum[v] += index == here ? g : Vec<T>{};
           } else {
             sum[v] += average.of(g);
@@ -193,7 +206,7 @@ SW_INLINE void gradient_at(const PoolArgs& a, const Box& holders, const int64_t*
       }
     }
   }
-  for (int v = 0; v < NV; ++v) store_channels(dx + v * L, sum[v], count - v * L);
+  for (int v = 0; v < NV; ++v) store_of<NV>(dx + v * L, sum[v], count - v * L, past);
 }
 
 // Windows that lie side by side and cover the input: each input belongs to one of them.
@@ -211,6 +224,7 @@ void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
   for (int d = 0; d < 3; ++d) window[d] = a.axis[d].in / a.axis[d].out;
   const Average<T> average(a.divisor != 0 ? a.divisor : double(window[0] * window[1] * window[2]));
   const int64_t width = a.axis[2].in * a.c, rows = a.n * a.axis[0].in * a.axis[1].in;
+  const bool past = a.c % L == 0 && streams(dx, rows * width * int64_t(sizeof(T)), L * int64_t(sizeof(T)));
   parallel_for(rows, 32768 / (width + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t plane = row / a.axis[1].in, y = row % a.axis[1].in;  // plane: of sample and first axis
@@ -221,9 +235,11 @@ void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
         for (int64_t k = 0; k < window[2]; ++k, to += a.c)
           for (int64_t c = 0; c < a.c; c += L) {
             const int64_t lanes = a.c - c < L ? a.c - c : L;
-            put(to + c, average.of(take(dy + from + o * a.c + c, lanes)), lanes);
+            const Vec<T> g = average.of(take(dy + from + o * a.c + c, lanes));
+            past ? vstore_past(to + c, g) : put(to + c, g, lanes);
           }
     }
+    finish_stores(past);
   });
 }
 
@@ -243,6 +259,8 @@ void backward(const PoolGradArgs& args) {
     const T *dy = static_cast<const T*>(args.dy), *end = dy + a.n * plane;
     const int32_t* indices_end = kMax ? a.indices + a.n * plane : nullptr;
     const int64_t segment = kChannelWork / (a.c + 1) + 1, segments = (width + segment - 1) / segment;  // of a row
+    const bool past =
+        a.c % (4 * L) == 0 && streams(args.dx, rows * width * a.c * int64_t(sizeof(T)), L * int64_t(sizeof(T)));
     const int64_t grain = segments > 1 ? 1 : kChannelWork / (width * a.c + 1) + 1;
     parallel_for(rows * segments, grain, [&](int64_t first, int64_t last) {
       for (int64_t task = first; task < last; ++task) {
@@ -257,13 +275,14 @@ void backward(const PoolGradArgs& args) {
           const auto run = [&]<int NV>(Type<int[NV]>, int64_t c) {
             gradient_at<T, kMax, NV>(a, holders, at, dy + n * plane + c, end,
                                      kMax ? a.indices + n * plane + c : nullptr, indices_end,
-                                     static_cast<T*>(args.dx) + (row * width + at[2]) * a.c + c, a.c - c);
+                                     static_cast<T*>(args.dx) + (row * width + at[2]) * a.c + c, a.c - c, past);
           };
           int64_t c = 0;
           for (; c + 4 * L <= a.c; c += 4 * L) run(Type<int[4]>{}, c);
           for (; c < a.c; c += L) run(Type<int[1]>{}, c);
         }
       }
+      finish_stores(past);
     });
   });
 }
@@ -299,10 +318,14 @@ void max_pool_forward(const PoolArgs& a) {
 }
 
 void avg_pool_forward(const PoolArgs& a) {
+  const bool same = a.divisor != 0 || (tiles(a.axis[0]) && tiles(a.axis[1]) && tiles(a.axis[2]));
+  const int64_t first[3] = {0, 0, 0};
   dispatch_float(a.dtype, [&]<class T>(Type<T>) {
+    const Average<T> common(same ? divisor_of(a, first) : 1);
     const T* end = static_cast<const T*>(a.x) + a.n * a.c * a.axis[0].in * a.axis[1].in * a.axis[2].in;
     for_outputs<T>(a, [&]<int NV>(Type<int[NV]>, const Box& w, const int64_t* o, const T* x, int64_t y, int64_t count) {
-      sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count, Average<T>(divisor_of(a, o)));
+      sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count,
+                        same ? common : Average<T>(divisor_of(a, o)));
     });
   });
 }

@@ -3,6 +3,7 @@
 #include "core/parallel.h"
 #include "kernels/fused.h"
 #include "kernels/partial.h"
+#include "kernels/stream.h"
 #include "kernels/wide.h"
 
 namespace skipway {
@@ -11,13 +12,23 @@ namespace {
 
 constexpr int64_t kTaskElements = 32768;
 
+// Where a gradient goes.
 template <class T>
-SW_INLINE void deliver(Grad g, int64_t i, int64_t lanes, typename Lanes<T>::vec v) {
-  if (g.mode == GradMode::Skip) return;
-  T* p = static_cast<T*>(g.data) + i;
-  if (g.mode == GradMode::Add) v += take(p, lanes);
-  put(p, v, lanes);
-}
+struct Target {
+  T* p;
+  GradMode mode;
+  bool past;  // the caches
+  SW_INLINE Target(Grad g, int64_t n)
+      : p(static_cast<T*>(g.data)),
+        mode(g.mode),
+        past(mode == GradMode::Write && streams(p, n * int64_t(sizeof(T)), Lanes<T>::n * int64_t(sizeof(T)))) {}
+  SW_INLINE void deliver(int64_t i, int64_t lanes, typename Lanes<T>::vec v) const {
+    if (mode == GradMode::Skip) return;
+    if (past && lanes == Lanes<T>::n) return vstore_past(p + i, v);
+    if (mode == GradMode::Add) v += take(p + i, lanes);
+    put(p + i, v, lanes);
+  }
+};
 
 template <class T, FusedAct A>
 void forward(const ResidualAddArgs& a) {
@@ -26,11 +37,13 @@ void forward(const ResidualAddArgs& a) {
   const T *x = static_cast<const T*>(a.x), *branch = static_cast<const T*>(a.branch);
   T* y = static_cast<T*>(a.y);
   const S scale = S(a.scale);
+  const bool past = streams(y, a.n * int64_t(sizeof(T)), L * int64_t(sizeof(T)));
   parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
     int64_t i = begin;
-    for (; i + L <= end; i += L) vstore(y + i, fused_act<A>(vload(x + i) + scale * vload(branch + i)));
+    for (; i + L <= end; i += L) vstore_either(y + i, fused_act<A>(vload(x + i) + scale * vload(branch + i)), past);
     const int64_t m = end - i;
     if (m) put(y + i, fused_act<A>(take(x + i, m) + scale * take(branch + i, m)), m);
+    finish_stores(past);
   });
 }
 
@@ -41,14 +54,16 @@ void backward(const ResidualAddGradArgs& a) {
   using V = typename Lanes<T>::vec;
   const T *dy = static_cast<const T*>(a.dy), *y = static_cast<const T*>(a.y);
   const S scale = S(a.scale);
+  const Target<T> dx(a.dx, a.n), dbranch(a.dbranch, a.n);
   parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += L) {
       const int64_t m = min64(L, end - i);
       V dz = take(dy + i, m);
       if constexpr (A != FusedAct::None) dz = fused_act_grad<A>(dz, take(y + i, m));
-      deliver<T>(a.dx, i, m, dz);
-      deliver<T>(a.dbranch, i, m, scale * dz);
+      dx.deliver(i, m, dz);
+      dbranch.deliver(i, m, scale * dz);
     }
+    finish_stores(dx.past || dbranch.past);
   });
 }
 
