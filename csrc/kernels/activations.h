@@ -68,18 +68,14 @@ template <class T>
 struct GeluOf {
   SW_LANES(T)
   SW_INLINE V value(V x) const {
-    if constexpr (dtype_of<T> == DType::BFloat16) {
+    if constexpr (dtype_of<T> == DType::BFloat16) {  // not in grad, where two large terms may cancel
       const V a = at_most(vabs(x), V{} + 15);
-      return at_least(x, V{}) - a * short_normal(a).tail;
+      return at_least(x, V{}) - a * short_normal_tail(a);
     } else {
       return finite_low(x) * vnormal(x).cdf;
     }
   }
   SW_INLINE V grad(V g, V x) const {
-    if constexpr (dtype_of<T> == DType::BFloat16) {
-      const auto n = short_normal(at_most(vabs(x), V{} + 15));
-      return g * ((x < 0 ? n.tail : 1 - n.tail) + finite(x) * n.pdf);
-    }
     const auto n = vnormal(x);
     return g * (n.cdf + finite(x) * n.pdf);
   }

@@ -239,10 +239,7 @@ SW_INLINE Normal vnormal(vfloat x) {
   return {cdf, e * 0.398942280f};
 }
 // The same for results that are rounded to bfloat16: 2^f, P and the reciprocal are off by 1e-4 of their value at most,
-// which moves a result by less than a tenth of what rounding does. tail = Phi(-a).
-struct ShortNormal {
-  vfloat tail, pdf;
-};
+// which moves a result by less than a tenth of what rounding does.
 SW_INLINE vfloat short_reciprocal(vfloat x) {
 #ifdef __AVX512F__
   return (vfloat)_mm512_maskz_rcp14_ps(0xffff, (__m512)x);
@@ -250,14 +247,14 @@ SW_INLINE vfloat short_reciprocal(vfloat x) {
   return 1.0f / x;
 #endif
 }
-SW_INLINE ShortNormal short_normal(vfloat a) {  // 0 <= a <= 15
+SW_INLINE vfloat short_normal_tail(vfloat a) {  // Phi(-a), 0 <= a <= 15
   const float exp2[] = {0.99992805f, 0.69326098f, 0.24261125f, 0.055171724f};
   const float c[] = {0.140092909f, 0.154221863f, 0.058143165f, 0.230950519f, -0.0833614916f};
   const vfloat shift = vset<float>(12582912.0f), z = a * a;
   const vfloat shifted = z * -0.721347520f + shift, k = shifted - shift, f = z * -0.721347520f - k;
   const vfloat e = scale_by_pow2(vpoly(f, exp2), (vint)shifted - 0x4b400000, k);
   const vfloat t = short_reciprocal(a * 0.353553391f + 1.0f);
-  return {e * t * vpoly(t, c), e * 0.398942280f};
+  return e * t * vpoly(t, c);
 }
 
 struct NormalDouble {

@@ -216,6 +216,56 @@ SW_INLINE bool tiles(const PoolAxis& a) {
   return a.kernel == a.stride && a.padding == 0 && a.dilation == 1 && a.in == a.out * a.kernel;
 }
 
+// Elements that are worked on together: of bfloat16 two vectors, those at even and at odd places.
+template <class T>
+struct Group {
+  static constexpr int n = Lanes<T>::n;
+  Vec<T> v;
+  SW_INLINE static Group load(const T* p) { return {vload(p)}; }
+  SW_INLINE Group operator+(const Group& o) const { return {v + o.v}; }
+  SW_INLINE void store(T* p, const Average<T>& average) const { vstore(p, average.of(v)); }
+};
+template <>
+struct Group<bfloat16> {
+  static constexpr int n = 2 * Lanes<bfloat16>::n;
+  EvenOdd v;
+  SW_INLINE static Group load(const bfloat16* p) { return {load_even_odd(p)}; }
+  SW_INLINE Group operator+(const Group& o) const { return {{v.even + o.v.even, v.odd + o.v.odd}}; }
+  SW_INLINE void store(bfloat16* p, const Average<bfloat16>& average) const {
+    store_even_odd(p, {average.of(v.even), average.of(v.odd)});
+  }
+};
+
+// Windows that tile the input, channels in whole groups: sums in the order of sum_window, a row of outputs at a time.
+// Squares of kSide in a plane are known when this is compiled; 0: any window.
+template <int kSide, class T>
+void tiled_average(const PoolArgs& a, const Average<T>& average) {
+  const PoolAxis* axis = a.axis;
+  const int64_t line = axis[2].in * a.c, plane = axis[1].in * line, width = axis[2].out * a.c;
+  const int64_t rows = a.n * axis[0].out * axis[1].out;
+  const int64_t reads = reads_of(axis) * width;
+  parallel_for(rows, 32768 / (reads + 1) + 1, [&](int64_t begin, int64_t end) {
+    const int64_t w0 = kSide > 0 ? 1 : axis[0].in / axis[0].out, w1 = kSide > 0 ? kSide : axis[1].in / axis[1].out;
+    const int64_t w2 = kSide > 0 ? kSide : axis[2].in / axis[2].out;
+    for (int64_t row = begin; row < end; ++row) {
+      const T* x = static_cast<const T*>(a.x) + row / axis[1].out * w0 * plane + row % axis[1].out * w1 * line;
+      T* y = static_cast<T*>(a.y) + row * width;
+      for (int64_t o = 0; o < axis[2].out; ++o, x += w2 * a.c, y += a.c)
+        for (int64_t c = 0; c < a.c; c += Group<T>::n) {
+          Group<T> total{};
+          for (int64_t i = 0; i < w0; ++i)
+            for (int64_t j = 0; j < w1; ++j) {
+              const T* p = x + i * plane + j * line + c;
+              Group<T> sum{};
+              for (int64_t k = 0; k < w2; ++k, p += a.c) sum = sum + Group<T>::load(p);
+              total = total + sum;
+            }
+          total.store(y + c, average);
+        }
+    }
+  });
+}
+
 // dx = dy / divisor, a row of inputs at a time, where windows tile the input.
 template <class T>
 void tiled_average_gradient(const PoolArgs& a, const T* dy, T* dx) {
@@ -318,10 +368,14 @@ void max_pool_forward(const PoolArgs& a) {
 }
 
 void avg_pool_forward(const PoolArgs& a) {
-  const bool same = a.divisor != 0 || (tiles(a.axis[0]) && tiles(a.axis[1]) && tiles(a.axis[2]));
+  const bool tiled = tiles(a.axis[0]) && tiles(a.axis[1]) && tiles(a.axis[2]), same = a.divisor != 0 || tiled;
   const int64_t first[3] = {0, 0, 0};
   dispatch_float(a.dtype, [&]<class T>(Type<T>) {
     const Average<T> common(same ? divisor_of(a, first) : 1);
+    if (tiled && a.c % Group<T>::n == 0) {
+      const auto is = [&](int d, int64_t size) { return a.axis[d].in == size * a.axis[d].out; };
+      return is(0, 1) && is(1, 2) && is(2, 2) ? tiled_average<2>(a, common) : tiled_average<0>(a, common);
+    }
     const T* end = static_cast<const T*>(a.x) + a.n * a.c * a.axis[0].in * a.axis[1].in * a.axis[2].in;
     for_outputs<T>(a, [&]<int NV>(Type<int[NV]>, const Box& w, const int64_t* o, const T* x, int64_t y, int64_t count) {
       sum_window<T, NV>(a.axis, w, x, a.c, end, static_cast<T*>(a.y) + y, count,

@@ -19,8 +19,8 @@ Tensor apply(const char* op, bool log, double sign, const Tensor& input, std::op
   }
   check_floating(op, "input", input);
   // The gradient of 16 bits needs more digits of the result than are stored: exp(y) of a log of -10 would be 2 % off.
-  const bool widen = is_half(input.dtype()) && tape::should_record({input});
-  if (widen) return to(apply(op, log, sign, to(input, DType::Float32), dim, {}), input.dtype());
+  const bool widen = is_half(input.dtype()) && tape::should_record({input}), keep = widen && input.device().is_cpu();
+  if (widen && !keep) return to(apply(op, log, sign, to(input, DType::Float32), dim, {}), input.dtype());
   const int ndim = input.dim();
   const int64_t asked = dim ? *dim : (ndim == 0 || ndim == 1 || ndim == 3) ? 0 : 1;
   const int d = normalize_dim(asked, ndim > 0 ? ndim : 1, op);
@@ -32,11 +32,14 @@ Tensor apply(const char* op, bool log, double sign, const Tensor& input, std::op
   Geometry g;
   for (int i = 0; i < ndim; ++i) (i < d ? g.outer : i == d ? g.n : g.inner) *= x.size(i);
   Tensor y = empty(x.shape(), x.dtype(), x.device());
-  launch(x.device(), softmax_forward, SoftmaxArgs{g.outer, g.n, g.inner, x.dtype(), log, sign, x.data(), y.data()});
-  tape::record(op, {y}, {input}, {y}, [g, log, sign](tape::Backward& b) {
+  const Tensor wide = keep ? empty(x.shape(), DType::Float32, x.device()) : Tensor();
+  launch(x.device(), softmax_forward,
+         SoftmaxArgs{g.outer, g.n, g.inner, x.dtype(), log, sign, x.data(), y.data(),
+                     keep ? wide.data_as<float>() : nullptr});
+  tape::record(op, {y}, {input}, {keep ? wide : y}, [g, log, sign](tape::Backward& b) {
     const Tensor y = b.saved(0), dy = contiguous(b.grad());
-    launch(y.device(), softmax_backward,
-           SoftmaxGradArgs{g.outer, g.n, g.inner, y.dtype(), log, sign, y.data(), dy.data(), b.target(0, y)});
+    launch(dy.device(), softmax_backward,
+           SoftmaxGradArgs{g.outer, g.n, g.inner, dy.dtype(), log, sign, y.data(), dy.data(), b.target(0, dy)});
   });
   return y;
 }

@@ -20,13 +20,14 @@ struct SoftmaxArgs {  // x, y: [outer][n][inner], dense
   double sign;  // -1: of -x
   const void* x;
   void* y;
+  float* wide;  // on the CPU, of bfloat16: y before it is rounded, for the gradient; null: not kept
 };
 struct SoftmaxGradArgs {
   int64_t outer, n, inner;
   DType dtype;
   bool log;
   double sign;
-  const void *y, *dy;
+  const void *y, *dy;  // y on the CPU: of accumulate_type(dtype)
   Grad dx;
 };
 SW_DECLARE_KERNEL(softmax_forward, SoftmaxArgs)

@@ -13,9 +13,10 @@ constexpr int64_t kTaskElements = 16384;
 
 // ---- along the last dimension ---------------------------------------------------------------------------------------
 
+// room: for a row; at the end it holds y before rounding if `keep`.
 template <class T>
-void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scalar sign,
-                 typename Lanes<T>::scalar* room) {
+void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scalar sign, typename Lanes<T>::scalar* room,
+                 bool keep) {
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
   const S max = row_max(x, n, sign);
@@ -27,16 +28,23 @@ void forward_row(const T* x, T* y, int64_t n, bool log, typename Lanes<T>::scala
   });
   if (log) {
     const S log_sum = S(::log(sum));
-    for_row(x, n, S(0), [&](V v, int64_t c, int64_t lanes) { put(y + c, (v * sign - max) - log_sum, lanes); });
+    for_row(x, n, S(0), [&](V v, int64_t c, int64_t lanes) {
+      const V value = (v * sign - max) - log_sum;
+      put(y + c, value, lanes);
+      if (keep) put(room + c, value, lanes);
+    });
   } else {
     const S scale = S(1 / sum);
-    for_row(static_cast<const S*>(room), n, S(0), [&](V e, int64_t c, int64_t lanes) { put(y + c, e * scale, lanes); });
+    for_row(static_cast<const S*>(room), n, S(0), [&](V e, int64_t c, int64_t lanes) {
+      put(y + c, e * scale, lanes);
+      if (keep) put(room + c, e * scale, lanes);
+    });
   }
 }
 
 // softmax: dx = y (dy - sum(y dy)) sign;   its logarithm: dx = dy - e^y sum(dy)
 template <class T, bool kLog, bool kAdd>
-void backward_row(const T* y, const T* dy, T* dx, int64_t n, typename Lanes<T>::scalar sign) {
+void backward_row(const typename Lanes<T>::scalar* y, const T* dy, T* dx, int64_t n, typename Lanes<T>::scalar sign) {
   using S = typename Lanes<T>::scalar;
   using V = typename Lanes<T>::vec;
   const S sum =
@@ -52,7 +60,7 @@ void backward_row(const T* y, const T* dy, T* dx, int64_t n, typename Lanes<T>::
 // ---- along another dimension: a vector of neighbouring columns at a time --------------------------------------------
 
 template <class T>
-void forward_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t lanes, bool log,
+void forward_columns(const T* x, T* y, float* wide, int64_t n, int64_t stride, int64_t lanes, bool log,
                      typename Lanes<T>::scalar sign) {
   using V = typename Lanes<T>::vec;
   V max = vset<T>(-infinity<T>()), sum{};
@@ -61,13 +69,17 @@ void forward_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t lanes,
   const V scale = log ? vlog(sum) : (V{} + 1) / sum;
   for (int64_t i = 0; i < n; ++i) {
     const V v = take(x + i * stride, lanes) * sign - max;
-    put(y + i * stride, log ? v - scale : vexp(v) * scale, lanes);
+    const V value = log ? v - scale : vexp(v) * scale;
+    put(y + i * stride, value, lanes);
+    if constexpr (dtype_of<T> == DType::BFloat16) {
+      if (wide) put(wide + i * stride, value, lanes);
+    }
   }
 }
 
 template <class T>
-void backward_columns(const T* y, const T* dy, T* dx, bool add, int64_t n, int64_t stride, int64_t lanes, bool log,
-                      typename Lanes<T>::scalar sign) {
+void backward_columns(const typename Lanes<T>::scalar* y, const T* dy, T* dx, bool add, int64_t n, int64_t stride,
+                      int64_t lanes, bool log, typename Lanes<T>::scalar sign) {
   using V = typename Lanes<T>::vec;
   V sum{};
   for (int64_t i = 0; i < n; ++i) {
@@ -103,7 +115,7 @@ void forward(const SoftmaxArgs& a) {
   const S sign = S(a.sign);
   if (a.inner != 1) {
     for_columns<T>(a.outer, a.n, a.inner, [&](int64_t at, int64_t lanes) {
-      forward_columns(x + at, y + at, a.n, a.inner, lanes, a.log, sign);
+      forward_columns(x + at, y + at, a.wide ? a.wide + at : nullptr, a.n, a.inner, lanes, a.log, sign);
     });
     return;
   }
@@ -111,8 +123,14 @@ void forward(const SoftmaxArgs& a) {
     S* room = nullptr;
     if constexpr (sizeof(T) != sizeof(S)) room = static_cast<S*>(thread_scratch(0, size_t(a.n + 1) * sizeof(S)));
     for (int64_t r = begin; r < end; ++r) {
-      if constexpr (sizeof(T) == sizeof(S)) room = y + r * a.n;
-      forward_row(x + r * a.n, y + r * a.n, a.n, a.log, sign, room);
+      bool keep = false;
+      if constexpr (sizeof(T) == sizeof(S)) {
+        room = y + r * a.n;
+      } else if (a.wide) {
+        room = a.wide + r * a.n;
+        keep = true;
+      }
+      forward_row(x + r * a.n, y + r * a.n, a.n, a.log, sign, room, keep);
     }
   });
 }
@@ -120,7 +138,8 @@ void forward(const SoftmaxArgs& a) {
 template <class T>
 void backward(const SoftmaxGradArgs& a) {
   using S = typename Lanes<T>::scalar;
-  const T *y = static_cast<const T*>(a.y), *dy = static_cast<const T*>(a.dy);
+  const S* y = static_cast<const S*>(a.y);
+  const T* dy = static_cast<const T*>(a.dy);
   const S sign = S(a.sign);
   const bool add = a.dx.mode == GradMode::Add;
   T* dx = static_cast<T*>(a.dx.data);
