@@ -37,24 +37,24 @@ def conv_spectrum(kernel: np.ndarray, size: int) -> np.ndarray:
     return np.sort(np.linalg.svd(transform, compute_uv=False).ravel())[::-1]
 
 
-def _conv_matrix(kernel: np.ndarray, size: int) -> np.ndarray:
+def _conv_matrix(kernel: np.ndarray, size: int, device: Any) -> np.ndarray:
     """The same convolution as a matrix, by running it on every unit picture."""
     out, inputs, k = kernel.shape[:3]
-    units = sw.from_numpy(np.eye(inputs * size * size).reshape(-1, inputs, size, size))
-    layer = nn.Conv2d(inputs, out, k, padding=k // 2, padding_mode="circular", bias=False).double()
+    units = sw.from_numpy(np.eye(inputs * size * size).reshape(-1, inputs, size, size)).to(device)
+    layer = nn.Conv2d(inputs, out, k, padding=k // 2, padding_mode="circular", bias=False).double().to(device)
     with sw.no_grad():
         layer.weight.copy_(sw.from_numpy(kernel.astype(np.float64)))
-        return layer(units).numpy().reshape(len(units), -1).T
+        return layer(units).cpu().numpy().reshape(len(units), -1).T
 
 
-def _gradients(activation: str, fill: Any, width: int, depth: int) -> dict[str, Any]:
+def _gradients(activation: str, fill: Any, width: int, depth: int, device: Any) -> dict[str, Any]:
     """log10 of |gradient at layer l| / |gradient at the output| for one sample, and of its bounds."""
     f = {"sigmoid": sw.sigmoid, "tanh": sw.tanh, "relu": sw.relu, "linear": lambda t: t}[activation]
     weights = []
     for _ in range(depth):
         w = sw.empty(width, width, dtype=sw.float64)
-        weights.append(fill(w))
-    signals = [sw.randn(1, width, dtype=sw.float64).requires_grad_()]
+        weights.append(fill(w).to(device))
+    signals = [sw.randn(1, width, dtype=sw.float64).to(device).requires_grad_()]
     before = []
     for w in weights:
         before.append(signals[-1].matmul(w.t()))
@@ -63,15 +63,15 @@ def _gradients(activation: str, fill: Any, width: int, depth: int) -> dict[str, 
     for z in before:
         leaf = z.detach().requires_grad_()
         f(leaf).sum().backward()
-        slopes.append(leaf.grad.numpy()[0])
+        slopes.append(leaf.grad.cpu().numpy()[0])
     for s in signals[1:]:
         s.retain_grad()
-    signals[-1].backward(sw.randn(1, width, dtype=sw.float64))
-    norms = [float(np.linalg.norm(s.grad.numpy())) for s in signals]
+    signals[-1].backward(sw.randn(1, width, dtype=sw.float64).to(device))
+    norms = [float(np.linalg.norm(s.grad.cpu().numpy())) for s in signals]
     measured = [_log(n / norms[-1]) for n in norms]
     upper, lower, free, tiny = [0.0], [0.0], [0.0], [0.0]
     for w, d in zip(reversed(weights), reversed(slopes), strict=True):
-        matrix = w.numpy()
+        matrix = w.cpu().numpy()
         values = np.linalg.svd(d[:, None] * matrix, compute_uv=False)
         own = np.linalg.svd(matrix, compute_uv=False)
         upper.append(upper[-1] + _log(values[0]))
@@ -98,7 +98,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     """
     width, depth = bench.pick((64, 50), (32, 20))
     runs = {
-        name: _gradients(activation, fill, width, depth)
+        name: _gradients(activation, fill, width, depth, bench.device)
         for name, (activation, fill) in bench.bar(CASES.items(), "networks")
     }
     inside = all(
@@ -136,7 +136,7 @@ def _spectra(bench: Bench) -> tuple[dict[str, Any], float]:
         kernel = fill(sw.empty(channels, channels, 3, 3, dtype=sw.float64)).numpy()
         spectra[name] = conv_spectrum(kernel, size)[:: max(1, channels * size * size // 128)]
     small = nn.init.kaiming_normal_(sw.empty(3, 4, 3, 3, dtype=sw.float64)).numpy()
-    direct = np.linalg.svd(_conv_matrix(small, 8), compute_uv=False)
+    direct = np.linalg.svd(_conv_matrix(small, 8, bench.device), compute_uv=False)
     through = conv_spectrum(small, 8)
     return spectra, float(np.abs(direct[: len(through)] - through).max() / direct[0])
 

@@ -39,15 +39,15 @@ def valley_optimizers() -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def descend(make: Callable[[Any], Any], steps: int) -> tuple[np.ndarray, np.ndarray]:
+def descend(make: Callable[[Any], Any], steps: int, device: Any = "cpu") -> tuple[np.ndarray, np.ndarray]:
     """The path and the values of f along it."""
-    matrix = sw.from_numpy(_quadratic())
-    point = sw.tensor(START, dtype=sw.float64).requires_grad_()
+    matrix = sw.from_numpy(_quadratic()).to(device)
+    point = sw.tensor(START, dtype=sw.float64).to(device).requires_grad_()
     optimizer = make([point])
     path, values = [], []
     for _ in range(steps):
         value = (point * matrix.matmul(point)).sum() * 0.5
-        path.append(point.detach().numpy().copy())
+        path.append(point.detach().cpu().numpy().copy())
         values.append(float(value.item()))
         optimizer.zero_grad()
         value.backward()
@@ -82,7 +82,7 @@ def measure(bench: Bench) -> tuple[str, bool, dict[str, Any]]:
     steps = 600
     paths: dict[str, Any] = {}
     for name, make in valley_optimizers().items():
-        path, values = descend(make, steps)
+        path, values = descend(make, steps, bench.device)
         small = np.flatnonzero(values < 1e-6 * values[0])
         reached = int(small[0]) if len(small) else None
         paths[name] = {"path": path[:60], "values": values, "steps_to_1e-6": reached}
