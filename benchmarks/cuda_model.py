@@ -4,13 +4,19 @@
     python benchmarks/cuda_model.py --launch-us 2.5  with another time between kernels
 
 Every kernel takes the longer of its bytes over the bandwidth and its operations over the peak, and a time for its
-launch. Three ways to compute the same step, in bfloat16:
+launch. Five ways to compute the same step, in bfloat16:
 
     unfused   convolution, batch norm, addition and ReLU are kernels of their own
     fused     batch norm + addition + ReLU is one kernel, which keeps one bit for each ReLU
+    deferred  batch norm + ReLU happens in the next convolution's prologue, forward and for its weight gradient, and is
+              written only where a shortcut reads it
+    + sums    and the data gradient's epilogue does dReLU and the sums of the batch norm's gradient
     in conv   statistics in the convolution's epilogue, batch norm + ReLU in the next one's prologue; only what a
               shortcut reads is written; the data gradient's epilogue does dReLU and the sums, and the rest of the batch
               norm's gradient happens when it is read
+
+skipway computes "deferred" (docs/deferral.md) where its kernels of few channels and of tiles run, "fused" elsewhere;
+`backends.deferral.gradient_sums` adds "+ sums". "in conv" is what could still be had.
 
 Arrays are counted once for each kernel that reads or writes them. Small parts (the classifier, all pooling but
 ResNet-50's first) are left out; the optimizer reads and writes five float32 per parameter.
@@ -75,6 +81,23 @@ def fused(layer: Layer, batch: int, first: bool) -> Iterator[Work]:
     yield Work((6 if layer.residual else 5) * y + 2 * mask)  # with the shortcut's gradient
 
 
+def deferred(layer: Layer, batch: int, first: bool, sums: bool = False) -> Iterator[Work]:
+    y = layer.elements(batch)[1] * HALF
+    written = layer.residual or not layer.relu
+    mask = y / 16 if written and layer.relu else 0.0
+    yield from convolutions(layer, batch, first)
+    if written:
+        yield Work((4 if layer.residual else 3) * y + mask)
+        yield Work((6 if layer.residual else 5) * y + 2 * mask)
+    else:
+        yield Work(y)  # statistics
+        yield Work((4 if sums else 5) * y)  # the next data gradient's epilogue reads this layer's result once more
+
+
+def deferred_with_sums(layer: Layer, batch: int, first: bool) -> Iterator[Work]:
+    return deferred(layer, batch, first, sums=True)
+
+
 def in_convolutions(layer: Layer, batch: int, first: bool) -> Iterator[Work]:
     y = layer.elements(batch)[1] * HALF
     forward, *backward = convolutions(layer, batch, first)
@@ -88,7 +111,9 @@ def in_convolutions(layer: Layer, batch: int, first: bool) -> Iterator[Work]:
         yield Work(work.bytes + y, work.flop)
 
 
-WAYS = {"unfused": unfused, "fused": fused, "in conv": in_convolutions}
+WAYS = {
+    "unfused": unfused, "fused": fused, "deferred": deferred, "+ sums": deferred_with_sums, "in conv": in_convolutions,
+}  # fmt: skip
 
 
 def step(network: str, batch: int, way: str, m: Machine) -> tuple[float, float, int]:

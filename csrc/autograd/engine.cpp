@@ -78,6 +78,7 @@ class Engine {
     }
     if (const DType sum = sum_dtype(edge); slot.dtype() != sum) slot = as_dtype(slot, sum);
     const bool in_place = exclusively_ours(slot);
+    if (in_place) ++slot.storage()->version;
     slot = accumulate(std::move(slot), g, in_place);
   }
 
@@ -278,6 +279,7 @@ Grad Backward::target(int input, const Tensor& like) {
     if (may_add && to->dtype() == like.dtype() && to->shape() == like.shape() && to->strides() == like.strides() &&
         exclusively_ours(*to)) {
       targeted_.push_back(to);
+      ++to->storage()->version;
       return {to->data(), GradMode::Add};
     }
   }

@@ -27,4 +27,17 @@ struct ConvEpilogue {
   explicit operator bool() const { return mean || maps(); }
 };
 
+// What the data gradient may sum on its way out, for the backward pass of the norm whose result the convolution read.
+// With d, the gradient of that result as it is written, and z = (x - mean[c]) * scale[c] + shift[c]:
+//   dz = d * act'(z),   sums[0][c] = sum of dz,   sums[1][c] = sum of dz * (x - mean[c])
+// Only some kernels do: `done` says whether.
+struct ConvGradSums {
+  const void* x = nullptr;                                          // like d: what the norm read
+  const float *mean = nullptr, *scale = nullptr, *shift = nullptr;  // as of ConvPrologue
+  FusedAct act = FusedAct::None;
+  double* sums = nullptr;  // out: [2][channels]
+  bool* done = nullptr;    // out, on the host
+  explicit operator bool() const { return sums != nullptr; }
+};
+
 }  // namespace skipway

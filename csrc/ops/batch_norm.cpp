@@ -4,6 +4,7 @@
 #include "ops/activation.h"
 #include "ops/copy.h"
 #include "ops/deferred_norm.h"
+#include "ops/grad_sums.h"
 
 namespace skipway {
 namespace {
@@ -100,6 +101,9 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
     masked = in_place ? own : empty_like(dy);
     a.dresidual = {masked.data(), GradMode::Write};
   }
+  const bool from_x = !a.y && !a.mask && a.dresidual.mode == GradMode::Skip && dy.strides() == x.strides();
+  const Tensor sums = from_x ? take_grad_sums(dy, coefficients, a.activation) : Tensor();
+  if (sums.defined()) a.sums = sums.data_as<double>();
   launch(x.device(), channel_norm_backward, a);
   if (in.copy) fulfil(b.grad().storage(), masked.storage());
   if (dx_in_place) b.give(0, own);

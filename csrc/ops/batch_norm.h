@@ -88,8 +88,9 @@ struct ChannelNormGradArgs {
   const void *x, *y, *dy;  // y: null when act's sign is to be recomputed from x (no residual) or comes from `mask`
   const double* coefficients;
   Grad dx, dresidual, dweight, dbias;
-  const uint8_t* mask;  // CUDA: in y's place
-  int64_t mask_unit;    // elements of a byte
+  const uint8_t* mask;           // CUDA: in y's place
+  int64_t mask_unit;             // elements of a byte
+  const double* sums = nullptr;  // CUDA, of one sample: ConvGradSums of dy, which spare the first pass; may be null
 };
 SW_DECLARE_KERNEL(channel_norm_forward, ChannelNormArgs)
 SW_DECLARE_KERNEL(channel_norm_apply, ChannelNormApplyArgs)

@@ -189,6 +189,14 @@ struct GradStatistics {
     bc[i] = batch_stats ? -dot / n : 0;
     bc[samples * channels + i] = batch_stats ? -sum / n : 0;
   }
+  // s1, s2: of dz and dz * (x - mean), the mean in the type that the data is computed in
+  __device__ __forceinline__ void store_totals(int64_t i, int64_t c, double s1, double s2) const {
+    const double mean = k.mean[i], rest = float64 ? 0 : mean - double(float(mean)), d = (s2 - rest * s1) * k.rstd[i];
+    sums[i] = s1;
+    sums[samples * channels + i] = d;
+    if (samples == 1) store_parameters(c, s1, d);
+    if (groups == channels) store_bc(i, k.scale[i] * s1, k.scale[i] * d);
+  }
 };
 
 __global__ void __launch_bounds__(kTotalsBlock)
@@ -200,14 +208,15 @@ __global__ void __launch_bounds__(kTotalsBlock)
     double s1, s2;
     channel_totals(t, partial, sample, c, s1, s2);
     if (threadIdx.x >= kTotalsChannels || c >= t.channels) continue;
-    const int64_t i = sample * t.channels + c;
-    const double mean = stats.k.mean[i], rest = stats.float64 ? 0 : mean - double(float(mean));
-    const double d = (s2 - rest * s1) * stats.k.rstd[i];
-    stats.sums[i] = s1;
-    stats.sums[t.samples * t.channels + i] = d;
-    if (t.samples == 1) stats.store_parameters(c, s1, d);
-    if (stats.groups == stats.channels) stats.store_bc(i, stats.k.scale[i] * s1, stats.k.scale[i] * d);
+    stats.store_totals(sample * t.channels + c, c, s1, s2);
   }
+}
+
+// From sums that are ready, of one sample.
+__global__ void __launch_bounds__(kThreads) ready_totals(const double* sums, GradStatistics stats) {
+  const int64_t stride = int64_t(gridDim.x) * kThreads;
+  for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < stats.channels; c += stride)
+    stats.store_totals(c, c, sums[c], sums[stats.channels + c]);
 }
 
 // A warp adds up the channels of a group.
@@ -257,16 +266,22 @@ void backward(const ChannelNormGradArgs& a, GradStatistics stats, const Stream& 
                    a.mask,
                    shift,
                    static_cast<const T*>(a.y)};
-  const Workspace partial(stream, sums_needed ? t.partial_bytes() : 0);
+  const bool ready = a.sums && a.samples == 1 && a.dresidual.mode == GradMode::Skip;
+  const Workspace partial(stream, sums_needed && !ready ? t.partial_bytes() : 0);
   const Workspace room(stream, sums_needed ? size_t(4 * n) * sizeof(double) : 0);
   if (sums_needed) {
     stats.sums = room.as<double>();
     stats.bc = stats.sums + 2 * n;
-    const size_t shared = sizeof(GradColumns<math_type<T>>) + sizeof(TileSums<N>);
-    rt::launch(channel_grad_sums<T, N>, {t.grid(), kTileBlock, shared, stream.handle}, t, s, stats.k,
-               partial.as<double>());
-    rt::launch(channel_grad_totals, {limited_grid(totals_blocks(t)), kTotalsBlock, 0, stream.handle}, t,
-               partial.as<double>(), stats);
+    if (ready) {
+      rt::launch(ready_totals, {limited_grid(ceil_div(a.channels, kThreads)), kThreads, 0, stream.handle}, a.sums,
+                 stats);
+    } else {
+      const size_t shared = sizeof(GradColumns<math_type<T>>) + sizeof(TileSums<N>);
+      rt::launch(channel_grad_sums<T, N>, {t.grid(), kTileBlock, shared, stream.handle}, t, s, stats.k,
+                 partial.as<double>());
+      rt::launch(channel_grad_totals, {limited_grid(totals_blocks(t)), kTotalsBlock, 0, stream.handle}, t,
+                 partial.as<double>(), stats);
+    }
     if (a.groups < a.channels)
       rt::launch(join_grad_groups,
                  {limited_grid(ceil_div(a.samples * a.groups, kThreads / kWarp)), kThreads, 0, stream.handle}, stats);

@@ -7,6 +7,7 @@
 #include "ops/conv_packed.h"
 #include "ops/conv_plan.h"
 #include "ops/copy.h"
+#include "ops/grad_sums.h"
 
 namespace skipway {
 namespace {
@@ -136,6 +137,35 @@ Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, co
   return dweight;
 }
 
+// The norm whose result x is, if the gradient of x is to be summed for its backward pass.
+std::shared_ptr<const NormRecipe> summed_norm(const Tensor& x) {
+  if (x.device().is_cpu() || !grad_sums_enabled()) return nullptr;
+  auto norm = norm_recipe(x);
+  if (!norm || norm->residual.defined()) return nullptr;
+  const bool from_x = norm->activation == FusedAct::None || norm->activation == FusedAct::Relu || !norm->rounds;
+  return from_x ? norm : nullptr;
+}
+
+// Of x, which the convolution read; `dim`: of its input.
+void give_data_gradient(tape::Backward& g, const ConvShape& s, const Tensor& x, const Tensor& dy, const Tensor& w,
+                        int nd, int dim) {
+  ConvDataGradArgs a{s, dy.dtype(), dy.data(), w.data(), nullptr, {}, conv_tf32()};
+  const auto norm = summed_norm(x);
+  if (!norm) {
+    a.dx = g.target(0, unbatched(x, nd, dim));
+    return launch(dy.device(), conv_data_grad, a);
+  }
+  const Tensor dx = empty_like(x), sums = empty({2, s.in_channels}, DType::Float64, x.device());
+  const ConvPrologue numbers = prologue_of(*norm);
+  bool done = false;
+  a.dx = {dx.data(), GradMode::Write};
+  a.sums = {norm->x.data(),   numbers.mean,           numbers.scale, numbers.shift,
+            norm->activation, sums.data_as<double>(), &done};
+  launch(dy.device(), conv_data_grad, a);
+  if (done) leave_grad_sums(dx, norm->coefficients, norm->activation, sums);
+  g.give(0, unbatched(dx, nd, dim));
+}
+
 struct Forward {
   Tensor x, w, b, y;  // b may be undefined
   ConvImage image;
@@ -189,11 +219,7 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
   const ConvShape s = f.args.shape;
   tape::record(op, {result}, {input, weight, bias}, {f.x, f.w}, [s, nd, dim](tape::Backward& g) {
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
-    if (g.needs(0)) {
-      const Grad dx = g.target(0, unbatched(x, nd, dim));
-      launch(dy.device(), conv_data_grad,
-             ConvDataGradArgs{s, dy.dtype(), dy.data(), w.data(), nullptr, dx, conv_tf32()});
-    }
+    if (g.needs(0)) give_data_gradient(g, s, x, dy, w, nd, dim);
     if (g.needs(1)) g.give(1, weight_gradient(s, x, dy, w));
     if (g.needs(2)) g.give(2, channel_sums(dy, dy.dtype()));
   });

@@ -87,6 +87,7 @@ struct ConvDataGradArgs {
   const void *dy, *weight, *bias;  // bias: of a transposed convolution, in_channels elements, may be null
   Grad dx;
   bool tf32 = false;
+  ConvGradSums sums = {};  // CUDA kernels only, where dx is written and there is no bias
 };
 struct ConvWeightGradArgs {
   ConvShape shape;

@@ -58,6 +58,15 @@ void correlate(const Correlation& c, const ConvChoice& choice, const Stream& str
   correlate(c, choice.tile, stream);
 }
 
+// Shall its kernel normalise what it loads, or sum what it stores for a norm's gradient? Not where the convolution
+// alone has a faster one: warpgroups over several taps, or cuBLAS where there is much to multiply for each byte.
+bool fuses(const ConvShape& s, const ConvChoice& alone) {
+  const double c = double(s.in_channels), k = double(s.out_channels);
+  const bool able = alone.method == ConvMethod::Halos || alone.method == ConvMethod::Tiles ||
+                    (alone.method == ConvMethod::Warpgroups && pixels(s.kernel) == 1);
+  return able && !(alone.library && c * k / (c + k) > 256);
+}
+
 }  // namespace
 
 SW_CUDA_KERNEL(conv_forward, a, stream) {
@@ -81,12 +90,16 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
   check_size(a.shape);
   if (a.shape.batch == 0 || a.dx.mode == GradMode::Skip) return;
   const bool add = a.dx.mode == GradMode::Add;
-  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
-  if (choice.library && pointwise_product(a, stream)) return;
+  ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
+  const bool sums =
+      a.sums && !add && !a.bias && reinterpret_cast<uintptr_t>(a.sums.x) % 16 == 0 && fuses(a.shape, choice);
+  if (sums && choice.method == ConvMethod::Warpgroups) choice.method = ConvMethod::Tiles;  // these do no sums
+  if (choice.library && !sums && pointwise_product(a, stream)) return;
   if (choice.method != ConvMethod::Plain) {
     Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}, {}};
     c.epilogue.bias = a.bias;
     c.epilogue.add = add;
+    if (sums) c.epilogue.sums = a.sums, *a.sums.done = true;
     return correlate(c, choice, stream);
   }
   plain_data_grad(a, stream);
@@ -104,14 +117,8 @@ SW_CUDA_KERNEL(conv_weight_grad, a, stream) {
   plain_weight_grad(a, image.data(), stream);
 }
 
-// Norms are loaded by the kernels that do so in passing, if the convolution alone would be in one of them; and a
-// product of matrices with much to multiply for each byte is left to cuBLAS, one over several taps to warpgroups.
 SW_CUDA_KERNEL(conv_loads_norms, a, stream) {
-  const ConvChoice bare = choose_conv({a.shape, a.dtype, a.pass, false}, stream);
-  const double c = double(a.shape.in_channels), k = double(a.shape.out_channels);
-  const bool able = bare.method == ConvMethod::Halos || bare.method == ConvMethod::Tiles ||
-                    (bare.method == ConvMethod::Warpgroups && pixels(a.shape.kernel) == 1);
-  *a.loads = able && !(bare.library && c * k / (c + k) > 256);
+  *a.loads = fuses(a.shape, choose_conv({a.shape, a.dtype, a.pass, false}, stream));
 }
 
 SW_CUDA_KERNEL(conv_plan, a, stream) {

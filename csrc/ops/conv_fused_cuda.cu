@@ -79,6 +79,32 @@ __global__ void __launch_bounds__(kTotalsBlock)
                 [&](int64_t i, int64_t c) { return Moment{1.0f, read_as<float>(z, dtype, i * channels + c), 0.0f}; });
 }
 
+// to[block of rows][column] = the sum of `each` rows of a dense [rows, columns] matrix: 32 columns and 8 rows at a time
+// to a block, in a fixed order. Bound by memory.
+struct RowSums {
+  double v[kThreads];
+};
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    sum_rows(int64_t rows, int64_t each, int64_t columns, const T* from, double* to) {
+  auto& v = rt::static_shared<RowSums>().v;
+  const int me = int(threadIdx.x), row = me / kWarp;
+  const int64_t column = int64_t(blockIdx.x) * kWarp + me % kWarp, first = int64_t(blockIdx.y) * each;
+  const int64_t end = first + each < rows ? first + each : rows;
+  double sum = 0;
+  if (column < columns) {
+#pragma unroll 8
+    for (int64_t r = first + row; r < end; r += kThreads / kWarp) sum += double(from[r * columns + column]);
+  }
+  v[me] = sum;
+  __syncthreads();
+  for (int half = kThreads / 2; half >= kWarp; half /= 2) {
+    if (me < half) v[me] += v[me + half];
+    __syncthreads();
+  }
+  if (row == 0 && column < columns) to[int64_t(blockIdx.y) * columns + column] = v[me];
+}
+
 unsigned channel_blocks(int64_t channels) { return unsigned(ceil_div(channels, kTotalsChannels)); }
 
 }  // namespace
@@ -94,6 +120,27 @@ void PartialMoments::join() const {
   if (!e.map.mean) return;
   rt::launch(join_parts, {channel_blocks(channels()), kTotalsBlock, 0, stream_.handle}, parts_, channels(), partial(),
              e.bias, correlation_.dtype, e.map.mean, e.map.deviations);
+}
+
+PartialSums::PartialSums(const Correlation& c, int64_t parts, const Stream& stream)
+    : correlation_(c),
+      stream_(stream),
+      parts_(parts),
+      memory_(stream, c.epilogue.sums ? size_t(parts * 2 * c.shape.in_channels) * sizeof(float) : 0) {}
+
+// Where parts are many, a few of them first, by as many blocks as that takes.
+void PartialSums::join() const {
+  double* sums = correlation_.epilogue.sums.sums;
+  if (!sums) return;
+  const int64_t columns = 2 * correlation_.shape.in_channels, each = 64, pieces = ceil_div(parts_, each);
+  const unsigned across = unsigned(ceil_div(columns, kWarp));
+  const bool twice = pieces > 4 && pieces < 65536;
+  const Workspace between(stream_, twice ? size_t(pieces * columns) * sizeof(double) : 0);
+  rt::launch(sum_rows<float>, {dim3(across, twice ? unsigned(pieces) : 1u), kThreads, 0, stream_.handle}, parts_,
+             twice ? each : parts_, columns, partial(), twice ? between.as<double>() : sums);
+  if (twice)
+    rt::launch(sum_rows<double>, {dim3(across), kThreads, 0, stream_.handle}, pieces, pieces, columns,
+               between.as<double>(), sums);
 }
 
 namespace {

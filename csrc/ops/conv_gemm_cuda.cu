@@ -31,6 +31,7 @@ struct Tile {
     Stages stages;
     Moments<kWarpsM, kN> moments;
     Strips strips;
+    GradientSums<kWarpsM, kN> sums;
   };
 };
 using SmallTile = Tile<64, 64, 32, 32>;    // 4 warps, 24 KB
@@ -39,6 +40,7 @@ using LargeTile = Tile<128, 128, 64, 32>;  // 8 warps, 48 KB
 struct CorrelationParams {
   Phase phase[kMostPhases];
   Image from, to;
+  int part[kMostPhases];       // a phase's first part of the sums
   int phases, taps, kernel_w;  // taps: of the whole filter
   ConvPrologue prologue;
   Epilogue epilogue;
@@ -56,7 +58,8 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<How, Tile>)
   using T = typename element_of<How>::type;
   auto& shared = rt::dyn_shared<typename Tile::Shared>();
   const int group = int(blockIdx.y) / p.phases;
-  const Phase& phase = p.phase[int(blockIdx.y) - group * p.phases];
+  const int which = int(blockIdx.y) - group * p.phases;
+  const Phase& phase = p.phase[which];
   const int columns = (p.to.channels + Tile::kN - 1) / Tile::kN;
   const int m0 = int(blockIdx.x) / columns * Tile::kM, n0 = int(blockIdx.x) % columns * Tile::kN;
   if (m0 >= phase.positions) return;
@@ -109,6 +112,18 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<How, Tile>)
     shared.moments.store(p.epilogue.moments, int(blockIdx.x) / columns, p.to.pitch, first + n0, p.to.channels - n0,
                          Tile::kWarpsM);
     __syncthreads();
+  }
+  if (p.epilogue.grad_sums) {
+    LaneGradient<T> mine(p.epilogue.sums, static_cast<const T*>(p.epilogue.sums.x) + first,
+                         first + n0 + n + lane_column<Tile::kWarpN>());
+    write_rows<Tile::kWarpM, Tile::kWarpN>(products, shared.strips.of_warp[warp], mine, to + first, n0 + n,
+                                           p.to.channels, place);
+    __syncthreads();  // the strips are done with
+    shared.sums.template add<Tile::kWarpN>(mine, warp % Tile::kWarpsM, n);
+    __syncthreads();
+    shared.sums.store(p.epilogue.grad_sums, p.part[which] + int(blockIdx.x) / columns, p.to.pitch, first + n0,
+                      p.to.channels - n0, Tile::kWarpsM);
+    return;
   }
   Epilogue epilogue = p.epilogue;
   if (epilogue.map.residual) epilogue.map.residual = static_cast<const T*>(epilogue.map.residual) + first;
@@ -190,24 +205,39 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream) {
   const size_t weights = size_t(s.out_channels) * size_t(s.in_channels / s.groups) * p.taps;
   const Workspace filter(stream, packed ? 0 : weights * size_of(c.dtype));
   if (!packed) pack_filter(c, filter.as<void>(), stream);
-  const void* rows = packed ? c.weight : filter.as<void>();
+  const void* filters = packed ? c.weight : filter.as<void>();
 
   if (!c.gradient) {
     p.phase[p.phases++] = make_phase(forward_axis(s, 1), forward_axis(s, 2), s.batch);
-    launch_phases(p, c, rows, tile, stream);
+    launch_phases(p, c, filters, tile, stream);
     return moments.join();
   }
+  const int rows = tile == TileSize::Large ? LargeTile::kM : SmallTile::kM;
+  const auto phase_of = [&](int h, int w) {
+    return make_phase(gradient_axis(s, 1, h), gradient_axis(s, 2, w), s.batch);
+  };
+  int parts = 0;
+  if (c.epilogue.sums) {
+    for (int h = 0; h < s.stride[1]; ++h)
+      for (int w = 0; w < s.stride[2]; ++w) parts += int(ceil_div(phase_of(h, w).positions, rows));
+  }
+  const PartialSums sums(c, parts, stream);
+  p.epilogue.grad_sums = sums.partial();
+  int part = 0;
   for (int h = 0; h < s.stride[1]; ++h)
     for (int w = 0; w < s.stride[2]; ++w) {
-      const Phase phase = make_phase(gradient_axis(s, 1, h), gradient_axis(s, 2, w), s.batch);
+      const Phase phase = phase_of(h, w);
       if (phase.positions == 0) continue;
+      p.part[p.phases] = part;
+      part += int(ceil_div(phase.positions, rows));
       p.phase[p.phases++] = phase;
       if (p.phases == kMostPhases) {
-        launch_phases(p, c, rows, tile, stream);
+        launch_phases(p, c, filters, tile, stream);
         p.phases = 0;
       }
     }
-  if (p.phases > 0) launch_phases(p, c, rows, tile, stream);
+  if (p.phases > 0) launch_phases(p, c, filters, tile, stream);
+  sums.join();
 }
 
 }  // namespace skipway::cuda

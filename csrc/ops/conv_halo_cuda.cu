@@ -24,6 +24,7 @@ inline constexpr int kWarpRows = 32, kMostWarps = 8;
 struct HaloPhase {
   Phase phase;
   int tiles_h, tiles_w, tiles;  // tiles of all images
+  int part;                     // the first part of the sums
   int halo_h, halo_w, halo;     // positions; chunks of a tile
   int chunks;                   // k: taps times chunks of a pixel, rounded up to an even number
   Divider by_halo_h, by_halo_w, by_tiles_h, by_tiles_w;
@@ -225,7 +226,17 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
       __syncthreads();
     }
     auto& strip = reinterpret_cast<Strip<kN>*>(halo)[warp];
-    write_results<kWarpRows, kN>(products, strip, p.epilogue, to, n0, p.to.channels, 0, place);
+    if (p.epilogue.grad_sums) {
+      LaneGradient<T> mine(p.epilogue.sums, static_cast<const T*>(p.epilogue.sums.x), n0 + lane_column<kN>());
+      write_rows<kWarpRows, kN>(products, strip, mine, to, n0, p.to.channels, place);
+      __syncthreads();  // the strips are done with
+      auto& sums = *reinterpret_cast<GradientSums<kMostWarps, kN>*>(halo);
+      sums.template add<kN>(mine, warp, 0);
+      __syncthreads();
+      sums.store(p.epilogue.grad_sums, h.part + t, p.to.channels, n0, p.to.channels - n0, int(blockDim.x) / kWarp);
+    } else {
+      write_results<kWarpRows, kN>(products, strip, p.epilogue, to, n0, p.to.channels, 0, place);
+    }
   }
   ptx::cp_async_wait<0>();
 }
@@ -365,6 +376,13 @@ void correlate_few_channels(const Correlation& c, int warps, const Stream& strea
   add_phases(p, c.shape, warps);
   const PartialMoments moments(c, p.phase[0].tiles, stream);
   p.epilogue.moments = moments.partial();
+  int parts = 0;
+  for (int i = 0; i < p.phases; ++i) {
+    p.phase[i].part = parts;
+    parts += p.phase[i].tiles;
+  }
+  const PartialSums sums(c, parts, stream);
+  p.epilogue.grad_sums = sums.partial();
   const auto with_columns = [&]<class T>(Type<T>) {
     const int columns = halo_columns(p.to.channels);
     if (columns == 16) return launch_halos<T, 16>(p, c, warps, stream);
@@ -376,6 +394,7 @@ void correlate_few_channels(const Correlation& c, int warps, const Stream& strea
   else
     with_columns(Type<float16>{});
   moments.join();
+  sums.join();
 }
 
 }  // namespace skipway::cuda

@@ -78,6 +78,20 @@ class PartialMoments {
   Workspace memory_;
 };
 
+// The sums that a data gradient's epilogue asks for (epilogue.sums), first of each of `parts` tiles.
+class PartialSums {
+ public:
+  PartialSums(const Correlation& c, int64_t parts, const Stream& stream);
+  float* partial() const { return memory_.as<float>(); }  // null if none are asked for
+  void join() const;
+
+ private:
+  const Correlation& correlation_;
+  const Stream& stream_;
+  int64_t parts_;
+  Workspace memory_;
+};
+
 inline constexpr int kMostPhases = 4;  // in one launch
 
 // weight (out, in / groups, taps) as [group][result channel][tap][source channel].

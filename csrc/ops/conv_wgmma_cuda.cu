@@ -108,7 +108,7 @@ __device__ __forceinline__ void write_strip(const Strip<kN>& strip, const Epilog
 #pragma unroll
   for (int r = lane / kLanes; r < 16; r += kWarp / kLanes) {
     const int64_t at = inside ? place(r) : -1;
-    if (at >= 0) mine.finish(e, &strip.v[r][column], to, at + n0 + column);
+    if (at >= 0) mine.finish(&strip.v[r][column], to, at + n0 + column);
   }
 }
 

@@ -8,7 +8,11 @@ class Deferral:
     read, in one pass; a convolution that reads one may apply it to what it loads instead. True unless set.
 
     No result depends on it, to the bit. With False each op computes its result before it returns, as timings
-    of single ops want it."""
+    of single ops want it.
+
+    ``gradient_sums``: on CUDA devices the data gradient of a convolution that applied a norm to what it loaded also
+    sums what the norm's backward pass needs, which spares that a pass over two tensors. False unless set: sums in
+    another order are other bits, by rounding, and whether there are any depends on what waited."""
 
     @property
     def enabled(self) -> bool:
@@ -17,3 +21,11 @@ class Deferral:
     @enabled.setter
     def enabled(self, on: bool) -> None:
         _core._set_deferral(bool(on))
+
+    @property
+    def gradient_sums(self) -> bool:
+        return _core._gradient_sums()
+
+    @gradient_sums.setter
+    def gradient_sums(self, on: bool) -> None:
+        _core._set_gradient_sums(bool(on))

@@ -180,6 +180,30 @@ def convolution_of_a_norm() -> list[sw.Tensor]:
     return list(sw.autograd.grad(y, [w], halves(*y.shape, seed=3)))
 
 
+def gradient_sums(shape: tuple[int, ...], out: int, stride: int) -> list[sw.Tensor]:
+    """Of a norm and a convolution, whose data gradient sums what the norm's backward pass needs."""
+    sw.backends.deferral.gradient_sums = True
+    try:
+        x, w = (halves(*shape) + 3).requires_grad_(), halves(out, shape[1], 3, 3, seed=1)
+        gamma, beta = (halves(shape[1], seed=s).requires_grad_() for s in (4, 5))
+        z = F.relu(F.batch_norm(x * 1, None, None, gamma, beta, training=True))
+        y = F.conv2d(z, w, padding=1, stride=stride)
+        return list(sw.autograd.grad(y, [x, gamma, beta], halves(*y.shape, seed=3)))
+    finally:
+        sw.backends.deferral.gradient_sums = False
+
+
+@call
+def gradient_sums_in_tiles() -> list[sw.Tensor]:
+    """Four phases of two tiles each."""
+    return gradient_sums((1, 72, 18, 17), 80, 2)
+
+
+@call
+def gradient_sums_in_halos() -> list[sw.Tensor]:
+    return gradient_sums((9, 16, 8, 7), 24, 1)
+
+
 @call
 def convolution_moments() -> list[sw.Tensor]:
     return list(sw._core._conv2d_fused(halves(1, 72, 9, 9), halves(8, 72, 3, 3, seed=1), padding=1, moments=True)[1:])

@@ -372,3 +372,61 @@ warpgroups(
     find="image[dy & odd_h][dx & odd_w]",
     replacement="image[dy & odd_h][0]",
 )
+
+# ---- sums of the data gradient's epilogue
+
+bug(
+    "gradient_sums_over_strips_that_are_read",
+    source="conv_gemm",
+    call="gradient_sums_in_tiles",
+    kernel="correlate_tiles",
+    report="shared memory race",
+    find="    __syncthreads();  // the strips are done with\n",
+    replacement="",
+)
+bug(
+    "gradient_sums_of_warps_that_are_not_there_yet",
+    source="conv_gemm",
+    call="gradient_sums_in_tiles",
+    kernel="correlate_tiles",
+    report="shared memory",
+    find="(mine, warp % Tile::kWarpsM, n);\n    __syncthreads();",
+    replacement="(mine, warp % Tile::kWarpsM, n);",
+)
+bug(
+    "gradient_sums_of_phases_in_one_place",
+    source="conv_gemm",
+    call="gradient_sums_in_tiles",
+    kernel="correlate_tiles",
+    report="global memory race",
+    find="p.part[which] + int(blockIdx.x) / columns",
+    replacement="int(blockIdx.x) / columns",
+)
+bug(
+    "gradient_sums_of_neighbouring_channels",
+    source="conv_gemm",
+    file="conv_epilogue.cuh",
+    call="gradient_sums_in_tiles",
+    kernel="correlate_tiles",
+    report=WRONG_NUMBERS,
+    find="for (int distance = kLanes; distance < kWarp; distance *= 2) {",
+    replacement="for (int distance = 1; distance < kLanes; distance *= 2) {",
+)
+bug(
+    "gradient_sums_over_strips_in_a_halo",
+    source="conv_halo",
+    call="gradient_sums_in_halos",
+    kernel="correlate_halos",
+    report="shared memory race",
+    find="      __syncthreads();  // the strips are done with\n",
+    replacement="",
+)
+bug(
+    "gradient_sums_of_a_part_that_is_not_there",
+    source="conv_fused",
+    call="gradient_sums_in_tiles",
+    kernel="sum_rows",
+    report="global memory",
+    find="for (int64_t r = first + row; r < end;",
+    replacement="for (int64_t r = first + row; r <= end;",
+)
