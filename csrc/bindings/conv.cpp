@@ -13,7 +13,7 @@
 #include "ops/conv_bf16.h"
 #include "ops/conv_plan.h"
 #include "ops/fma_rate.h"
-#include "ops/grad_sums.h"
+#include "ops/left_sums.h"
 
 namespace skipway::bindings {
 namespace {
@@ -154,6 +154,9 @@ SW_BINDINGS(conv) {
   m.def("_set_gradient_sums", &set_grad_sums_enabled, "on"_a);
   m.def("_gradient_sums", &grad_sums_enabled);
   m.def("_gradient_sums_taken", &grad_sums_taken);
+  m.def("_set_moments", &set_moments_enabled, "on"_a);
+  m.def("_moments", &moments_enabled);
+  m.def("_moments_used", &moments_used);
   m.def("_set_conv_tf32", &set_conv_tf32, "allowed"_a);
   m.def("_conv_tf32", &conv_tf32);
   function(m, "_conv2d_mixed", &conv2d_mixed, "input"_a, "weight"_a, "bias"_a = Tensor(), "stride"_a = Shape{1},

@@ -4,7 +4,7 @@
 #include "ops/activation.h"
 #include "ops/copy.h"
 #include "ops/deferred_norm.h"
-#include "ops/grad_sums.h"
+#include "ops/left_sums.h"
 
 namespace skipway {
 namespace {
@@ -203,6 +203,9 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
     a.y = y.data();
   }
   a.coefficients = coefficients.data_as<double>();
+  const bool may_be_left = spec.batch_stats && !spec.per_sample && moments_enabled();
+  const Tensor moments = may_be_left ? moments_left(x) : Tensor();
+  if (moments.defined()) a.moments = moments.data_as<double>();
   const bool recorded = tape::should_record({input, weight, bias, residual});
   // relu's mask without a residual comes from x again: one stream less to read. On CUDA the others are kept as bits,
   // or come from x as well when there is no result yet.

@@ -58,8 +58,9 @@ struct ChannelNormArgs {
   const void *x, *residual, *weight, *bias;  // all but x may be null
   void *running_mean, *running_var;          // may be null when batch_stats
   void* y;                                   // null: statistics and coefficients only
-  double* coefficients;  // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
-  float* apply;          // out, may be null: [3][channels] = mean, scale, shift of a ConvPrologue; of one sample
+  double* coefficients;   // out, for the backward pass: [4][samples][channels] = mean, rstd, weight * rstd, bias
+  const double* moments;  // [2][channels], of one sample: mean, and sum of squared deviations; null: found in x
+  float* apply;           // out, may be null: [3][channels] = mean, scale, shift of a ConvPrologue; of one sample
   uint8_t* mask;  // CUDA, out: a byte per channel_pack() elements, a bit where act passes the gradient on; may be null
 };
 // How many neighbouring elements CUDA kernels read at once: 128 bits of them, or 1.

@@ -156,6 +156,14 @@ void finish_stats(const ChannelNormArgs& a, const ChannelPlan& p, const double* 
   }
 }
 
+// The same where a convolution has left mean and deviations.
+void ready_stats(const ChannelNormArgs& a, const ChannelPlan& p, Coefficients k) {
+  for (int64_t c = 0; c < a.channels; ++c) {
+    k.mean[c] = a.moments[c];
+    k.rstd[c] = a.moments[a.channels + c] / double(p.rows);
+  }
+}
+
 // The running statistics move by momentum, towards the mean over the samples of what the data says (one sample in batch
 // norm). A channel whose statistics are not finite, in the running type, is left alone. Variances are in k.rstd still.
 void update_running(const ChannelNormArgs& a, const ChannelPlan& p) {
@@ -336,9 +344,13 @@ void forward(const ChannelNormArgs& a) {
     const Coefficients k = coefficients_of(a.coefficients, a.samples, a.channels, s);
     double* sums = static_cast<double*>(thread_scratch(0, size_t(p.chunks * 2 * p.period) * sizeof(double)));
     double* shift = static_cast<double*>(thread_scratch(1, size_t(p.period) * sizeof(double)));
-    choose_shift(p, x, shift);
-    sample_sums(p, x, shift, sums);
-    finish_stats(a, p, shift, sums, k);
+    if (a.moments) {
+      ready_stats(a, p, k);
+    } else {
+      choose_shift(p, x, shift);
+      sample_sums(p, x, shift, sums);
+      finish_stats(a, p, shift, sums, k);
+    }
     if (running) return;
     finish_coefficients(a, k);
     apply_sample<T>(a, p, s, k);

@@ -144,6 +144,16 @@ __global__ void __launch_bounds__(kTotalsBlock, 2)
   }
 }
 
+// The same from what a convolution has left.
+__global__ void __launch_bounds__(kThreads) ready_means(Statistics stats, const double* moments) {
+  const int64_t stride = int64_t(gridDim.x) * kThreads;
+  for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < stats.channels; c += stride) {
+    const double mean = moments[c], var = moments[stats.channels + c] / double(stats.rows);
+    if (stats.running_mean) stats.move_running(c, mean, var);
+    stats.finish(c, c, mean, var);
+  }
+}
+
 // A warp joins the channels of a group: the group's variance is the mean of theirs and of their means' distances.
 __global__ void __launch_bounds__(kThreads) join_groups(Statistics stats) {
   const int lane = threadIdx.x % kWarp, warps = kThreads / kWarp;
@@ -279,7 +289,10 @@ void forward(const ChannelNormArgs& a, const Stream& stream) {
   const ChannelTiles t(a.samples, a.rows, a.channels, N);
   const Statistics stats(a);
   const auto* x = static_cast<const T*>(a.x);
-  if (a.batch_stats) {
+  if (a.batch_stats && a.moments) {
+    rt::launch(ready_means, {limited_grid(ceil_div(a.channels, kThreads)), kThreads, 0, stream.handle}, stats,
+               a.moments);
+  } else if (a.batch_stats) {
     const Workspace partial(stream, t.partial_bytes());
     const bool groups = a.channels > a.groups, several = a.running_mean && a.samples > 1;
     rt::launch(channel_stats<T, N>, {t.grid(), kTileBlock, 0, stream.handle}, t, x, partial.as<double>());

@@ -5,9 +5,8 @@
 #include "autograd/tape.h"
 #include "ops/conv_image.h"
 #include "ops/conv_packed.h"
-#include "ops/conv_plan.h"
 #include "ops/copy.h"
-#include "ops/grad_sums.h"
+#include "ops/left_sums.h"
 
 namespace skipway {
 namespace {
@@ -210,10 +209,24 @@ void launch_forward(Forward f, const Tensor& weight) {
   if (keeps) keep_packed(f.w, f.args, packed);
 }
 
+// Memory for the moments of a result that a batch norm is likely to read next: there is no bias.
+Tensor wanted_moments(Forward& f, const Tensor& bias) {
+  const bool wanted = moments_enabled() && !f.y.device().is_cpu() && !bias.defined() && tape::grad_enabled() &&
+                      f.y.dim() == 4 && f.y.dtype() != DType::Float64 && f.y.numel() > 0;
+  if (!wanted) return {};
+  const Size channels = f.args.shape.out_channels;
+  const Tensor moments = empty(Shape{2, channels}, DType::Float64, f.y.device());
+  f.args.epilogue.mean = moments.data_as<double>();
+  f.args.epilogue.deviations = f.args.epilogue.mean + channels;
+  return moments;
+}
+
 Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weight, const Tensor& bias, Shape stride,
                 Shape padding, const Shape& padding_after, Shape dilation, Size groups) {
-  const Forward f = prepare_forward(op, nd, input, weight, bias, stride, padding, padding_after, dilation, groups);
+  Forward f = prepare_forward(op, nd, input, weight, bias, stride, padding, padding_after, dilation, groups);
+  const Tensor moments = wanted_moments(f, bias);
   launch_forward(f, weight);
+  if (moments.defined()) leave_moments(f.y, moments);
   const Tensor result = unbatched(f.y, nd, input.dim());
   const int dim = input.dim();
   const ConvShape s = f.args.shape;
@@ -351,24 +364,6 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
   }
   launch_forward(f, weight);
   return result;
-}
-
-std::string conv_cuda_plan(const ConvShape& shape, DType dtype, ConvPass pass, bool fused, Device device,
-                           int multiprocessors) {
-  char text[256] = "";
-  const auto plan = reinterpret_cast<cuda::KernelFunction<ConvPlanArgs>>(cuda::find_kernel("conv_plan", device));
-  cuda::Stream stream = cuda::current_stream(device.index);
-  if (multiprocessors > 0) stream.multiprocessors = multiprocessors;
-  plan({shape, dtype, pass, fused, text, sizeof text}, stream);
-  return text;
-}
-
-bool conv_cuda_loads_norms(const ConvShape& shape, DType dtype, ConvPass pass, Device device) {
-  bool loads = false;
-  const auto ask =
-      reinterpret_cast<cuda::KernelFunction<ConvLoadsNormsArgs>>(cuda::find_kernel("conv_loads_norms", device));
-  ask({shape, dtype, pass, &loads}, cuda::current_stream(device.index));
-  return loads;
 }
 
 void set_conv_tf32(bool allowed) { tf32_allowed = allowed; }

@@ -1,4 +1,5 @@
-"""A data gradient that sums, on its way out, what the backward pass of the norm before the convolution needs."""
+"""Convolutions that sum, on their way out, what a norm needs: the data gradient for the backward pass of the norm
+before it, the forward pass for the norm behind it."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ CASES = {
 def off_again() -> Iterator[None]:
     yield
     sw.backends.deferral.gradient_sums = False
+    sw.backends.deferral.moments = False
 
 
 def integers(shape: tuple[int, ...], seed: int, most: int = 2) -> np.ndarray:
@@ -207,3 +209,43 @@ def test_training_by_graphs_and_by_steps(dtype: str | None) -> None:
     assert _core._gradient_sums_taken() - before >= 2 * 4  # of the first norm of each block
     for eager, replayed in zip(*found, strict=True):
         same(replayed, eager)
+
+
+def normalised(name: str, dtype: str, between: Callable[[Any], Any] = lambda y: y, **more: Any) -> list[Any]:
+    conv = CASES[name]
+    x = sw.tensor(integers(conv.x, 0)).to(getattr(sw, dtype)).cuda()
+    w = sw.tensor(integers(conv.w, 1, 1)).to(getattr(sw, dtype)).cuda().requires_grad_()
+    y = between(F.conv2d(x, w, **conv.settings, **more))
+    mean, var = sw.zeros(conv.w[0], device="cuda"), sw.ones(conv.w[0], device="cuda")
+    z = F.batch_norm(y, mean, var, training=True)
+    dz = sw.tensor(integers(tuple(z.shape), 4, 1)).to(z)
+    return [mean, var, z, *sw.autograd.grad(z, [w], dz)] if z.requires_grad else [mean, var, z]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", CASES)
+def test_moments_of_each_kernel(name: str, dtype: str) -> None:
+    without = normalised(name, dtype)
+    sw.backends.deferral.moments = True
+    before = _core._moments_used()
+    ready = normalised(name, dtype)
+    assert _core._moments_used() == before + 1
+    eps = {"float32": 2.0**-18, "bfloat16": 2.0**-7, "float16": 2.0**-9}[dtype]
+    for a, b in zip(without, ready, strict=True):
+        np.testing.assert_allclose(array_of(b), array_of(a), rtol=eps, atol=eps * np.abs(array_of(a)).max())
+    assert np.ptp(array_of(ready[0])) > 0, "the case sees zeros only"
+
+
+def test_moments_of_what_was_changed_are_not_used() -> None:
+    sw.backends.deferral.moments = True
+    before = _core._moments_used()
+    changed = normalised("64 channels", "float32", lambda y: y.mul_(3))
+    assert _core._moments_used() == before
+    with sw.no_grad():
+        normalised("64 channels", "float32")
+    normalised("64 channels", "float32", bias=sw.zeros(CASES["64 channels"].w[0], device="cuda"))
+    normalised("64 channels", "float32", lambda y: y[:, :, 1:])
+    assert _core._moments_used() == before
+    sw.backends.deferral.moments = False
+    for a, b in zip(normalised("64 channels", "float32", lambda y: y.mul_(3)), changed, strict=True):
+        same(b, a)

@@ -12,7 +12,11 @@ class Deferral:
 
     ``gradient_sums``: on CUDA devices the data gradient of a convolution that applied a norm to what it loaded also
     sums what the norm's backward pass needs, which spares that a pass over two tensors. False unless set: sums in
-    another order are other bits, by rounding, and whether there are any depends on what waited."""
+    another order are other bits, by rounding, and whether there are any depends on what waited.
+
+    ``moments``: on CUDA devices a convolution without a bias, in training, also computes mean and variance of its
+    result's channels as it writes them, which spares a batch norm that reads it a pass. False unless set: other bits,
+    by rounding, and work for nothing where no batch norm follows."""
 
     @property
     def enabled(self) -> bool:
@@ -29,3 +33,11 @@ class Deferral:
     @gradient_sums.setter
     def gradient_sums(self, on: bool) -> None:
         _core._set_gradient_sums(bool(on))
+
+    @property
+    def moments(self) -> bool:
+        return _core._moments()
+
+    @moments.setter
+    def moments(self, on: bool) -> None:
+        _core._set_moments(bool(on))
