@@ -66,3 +66,15 @@ def test_files_stay_readable():
     assert len(SOURCES) > 100 and len(PYTHON) > 100
     too_long = {p.name: n for p in SOURCES + PYTHON if (n := len(p.read_text().splitlines())) > 450}
     assert not too_long, f"split these by meaning: {too_long}"
+
+
+def test_derivations_and_the_code_that_cites_them_agree():
+    """Each numbered equation of docs/backward.md but the chain rule is cited by an op, and no op cites another."""
+    equations = set(re.findall(r"\$\$ \((\w+)\)$", (ROOT / "docs" / "backward.md").read_text(), re.MULTILINE))
+    cited = {
+        name
+        for path in SOURCES
+        for line in re.findall(r"// docs/backward\.md, equations? ((?:\(\w+\)(?: and )?)+)", path.read_text())
+        for name in re.findall(r"\w+", line.replace(" and ", " "))
+    }
+    assert len(equations) > 8 and cited == equations - {"chain"}

@@ -65,6 +65,7 @@ Arriving arriving(tape::Backward& b, const ChannelNormGradArgs& a, const Tensor&
   return {mask, mask->dz, sole ? mask->dz : Tensor(), copy};
 }
 
+// docs/backward.md, equations (norm) and (affine).
 void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
   const Tensor x = b.saved(0), coefficients = b.saved(2), mask = b.saved(3);
   Tensor y = b.saved(1);

@@ -230,6 +230,7 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
   const Tensor result = unbatched(f.y, nd, input.dim());
   const int dim = input.dim();
   const ConvShape s = f.args.shape;
+  // docs/backward.md, equations (convx) and (convw).
   tape::record(op, {result}, {input, weight, bias}, {f.x, f.w}, [s, nd, dim](tape::Backward& g) {
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
     if (g.needs(0)) give_data_gradient(g, s, x, dy, w, nd, dim);
@@ -309,6 +310,7 @@ Tensor conv_transpose(const char* op, int nd, const Tensor& input, const Tensor&
                           conv_tf32()});
   const Tensor result = unbatched(y, nd, input.dim());
   const int dim = input.dim();
+  // docs/backward.md, equation (conv): a transposed convolution is the data gradient of one.
   tape::record(op, {result}, {input, weight, bias}, {x, w}, [s, nd, dim](tape::Backward& g) {
     const Tensor dy = channels_last(batched(g.grad(), nd)), x = g.saved(0), w = g.saved(1);
     if (g.needs(0)) {

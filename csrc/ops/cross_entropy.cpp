@@ -87,6 +87,7 @@ Tensor entropy(const char* op, bool logits, const Tensor& input, const Tensor& t
   if (bad_row >= 0) throw_bad_class(op, t, bad_row, classes);
 
   a.bad_row = nullptr;
+  // docs/backward.md, equation (xent).
   tape::record(op, {loss}, {input, target}, {x, t, w, stats, total_weight}, [a](tape::Backward& b) {
     const Tensor x = b.saved(0), t = b.saved(1), w = b.saved(2), stats = b.saved(3), total = b.saved(4);
     const Tensor dloss = contiguous(b.grad());

@@ -17,6 +17,7 @@ void check_affine(const char* op, const char* arg, const Tensor& t, const Shape&
               t.device());
 }
 
+// docs/backward.md, equations (norm) and (affine).
 void layer_norm_grad(LayerNormGradArgs a, const Shape& normalized_shape, tape::Backward& b) {
   const Tensor x = b.saved(0), weight = b.saved(1), statistics = b.saved(2), dy = contiguous(b.grad());
   a.x = x.data();

@@ -55,6 +55,7 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias,
   Shape shape = input.shape();
   shape[shape.size() - 1] = out;
   const Tensor y = reshaped(matrix_product("linear", x, transposed(w), b, act), shape);
+  // docs/backward.md, equation (matmul) with B = W^T.
   tape::record("linear", {y}, {input, weight, bias}, {x, w, act == FusedAct::None ? Tensor() : y},
                [shape = input.shape(), out, act](tape::Backward& g) {
                  const Tensor dy = rows_of(g.grad());

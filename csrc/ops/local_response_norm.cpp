@@ -32,6 +32,7 @@ Tensor local_response_norm(const Tensor& input, int64_t size, double alpha, doub
   Tensor y = empty_channels_last(x.shape(), x.dtype(), x.device());
   a.y = y.data();
   launch(x.device(), local_response_forward, a);
+  // docs/backward.md, equation (lrn).
   tape::record(op, {y}, {input}, {x}, [a](tape::Backward& b) {
     const Tensor x = b.saved(0), dy = channels_last(b.grad());
     LocalResponseArgs g = a;

@@ -82,6 +82,7 @@ Tensor multiply(const char* op, const Tensor& a, const Tensor& b) {
   if (b.dim() > 1) shape.push_back(b.shape().back());
   const Tensor result = c.as_strided(shape, contiguous_strides(shape), 0);
   const Shape c_shape = c.shape(), a_shape = a.shape(), b_shape = b.shape();
+  // docs/backward.md, equation (matmul).
   tape::record(op, {result}, {a, b}, {m.a, m.b}, [=](tape::Backward& g) {
     const Tensor dc = reshaped(g.grad(), c_shape), a = g.saved(0), b = g.saved(1);
     if (g.needs(0)) g.give(0, reshaped(summed_product(op, dc, transposed(b), a.shape()), a_shape));

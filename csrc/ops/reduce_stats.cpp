@@ -38,6 +38,7 @@ Tensor variance(const char* name, const Tensor& x, const Dims& dims, bool keepdi
             .alias();
   }
   const Tensor stat = root ? y : Tensor();
+  // docs/backward.md, equation (var).
   tape::record(name, {y}, {x}, {x, stat}, [mask, n, degrees, root](tape::Backward& b) {
     const ReducePlan plan = plan_reduction(b.saved(0), mask);
     b.give(0, centered_gradient(plan, b.grad(), b.saved(1), refined_mean(plan, n), (root ? 1 : 2) / degrees));

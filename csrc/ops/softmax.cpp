@@ -36,6 +36,7 @@ Tensor apply(const char* op, bool log, double sign, const Tensor& input, std::op
   launch(x.device(), softmax_forward,
          SoftmaxArgs{g.outer, g.n, g.inner, x.dtype(), log, sign, x.data(), y.data(),
                      keep ? wide.data_as<float>() : nullptr});
+  // docs/backward.md, equation (softmax).
   tape::record(op, {y}, {input}, {keep ? wide : y}, [g, log, sign](tape::Backward& b) {
     const Tensor y = b.saved(0), dy = contiguous(b.grad());
     launch(dy.device(), softmax_backward,
