@@ -132,9 +132,9 @@ PartialSums::PartialSums(const Correlation& c, int64_t parts, const Stream& stre
 void PartialSums::join() const {
   double* sums = correlation_.epilogue.sums.sums;
   if (!sums) return;
-  const int64_t columns = 2 * correlation_.shape.in_channels, each = 64, pieces = ceil_div(parts_, each);
+  const int64_t columns = 2 * correlation_.shape.in_channels, each = 32, pieces = ceil_div(parts_, each);
   const unsigned across = unsigned(ceil_div(columns, kWarp));
-  const bool twice = pieces > 4 && pieces < 65536;
+  const bool twice = pieces > 2 && pieces < 65536;
   const Workspace between(stream_, twice ? size_t(pieces * columns) * sizeof(double) : 0);
   rt::launch(sum_rows<float>, {dim3(across, twice ? unsigned(pieces) : 1u), kThreads, 0, stream_.handle}, parts_,
              twice ? each : parts_, columns, partial(), twice ? between.as<double>() : sums);
