@@ -10,13 +10,15 @@ launch. Five ways to compute the same step, in bfloat16:
     fused     batch norm + addition + ReLU is one kernel, which keeps one bit for each ReLU
     deferred  batch norm + ReLU happens in the next convolution's prologue, forward and for its weight gradient, and is
               written only where a shortcut reads it
-    + sums    and the data gradient's epilogue does dReLU and the sums of the batch norm's gradient
+    + sums    and the epilogues of convolutions do the sums of batch norms: forward the statistics, and in the data
+              gradient, with dReLU, those of its gradient (the small kernels that add up tiles' sums are left out)
     in conv   statistics in the convolution's epilogue, batch norm + ReLU in the next one's prologue; only what a
               shortcut reads is written; the data gradient's epilogue does dReLU and the sums, and the rest of the batch
               norm's gradient happens when it is read
 
 skipway computes "deferred" (docs/deferral.md) where its kernels of few channels and of tiles run, "fused" elsewhere;
-`backends.deferral.gradient_sums` adds "+ sums". "in conv" is what could still be had.
+`backends.deferral.moments` and `gradient_sums` add "+ sums", but for the convolutions that leave norms to a pass of
+their own. "in conv" is what could still be had.
 
 Arrays are counted once for each kernel that reads or writes them. Small parts (the classifier, all pooling but
 ResNet-50's first) are left out; the optimizer reads and writes five float32 per parameter.
@@ -87,10 +89,11 @@ def deferred(layer: Layer, batch: int, first: bool, sums: bool = False) -> Itera
     mask = y / 16 if written and layer.relu else 0.0
     yield from convolutions(layer, batch, first)
     if written:
-        yield Work((4 if layer.residual else 3) * y + mask)
+        yield Work((4 if layer.residual else 3) * y - (y if sums else 0) + mask)
         yield Work((6 if layer.residual else 5) * y + 2 * mask)
     else:
-        yield Work(y)  # statistics
+        if not sums:
+            yield Work(y)  # statistics
         yield Work((4 if sums else 5) * y)  # the next data gradient's epilogue reads this layer's result once more
 
 
