@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kTotalsBlock, 2)
 }
 
 // The same from what a convolution has left.
-__global__ void __launch_bounds__(kThreads) ready_means(Statistics stats, const double* moments) {
+__global__ void __launch_bounds__(kThreads, 2) ready_means(Statistics stats, const double* moments) {
   const int64_t stride = int64_t(gridDim.x) * kThreads;
   for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < stats.channels; c += stride) {
     const double mean = moments[c], var = moments[stats.channels + c] / double(stats.rows);
