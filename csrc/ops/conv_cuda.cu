@@ -58,13 +58,19 @@ void correlate(const Correlation& c, const ConvChoice& choice, const Stream& str
   correlate(c, choice.tile, stream);
 }
 
-// Shall its kernel normalise what it loads, or sum what it stores for a norm's gradient? Not where the convolution
-// alone has a faster one: warpgroups over several taps, or cuBLAS where there is much to multiply for each byte.
-bool fuses(const ConvShape& s, const ConvChoice& alone) {
+// A product of matrices with much to multiply for each byte is left to cuBLAS, whatever else there is to do.
+bool better_alone(const ConvShape& s, const ConvChoice& choice) {
   const double c = double(s.in_channels), k = double(s.out_channels);
-  const bool able = alone.method == ConvMethod::Halos || alone.method == ConvMethod::Tiles ||
-                    (alone.method == ConvMethod::Warpgroups && pixels(s.kernel) == 1);
-  return able && !(alone.library && c * k / (c + k) > 256);
+  return choice.library && c * k / (c + k) > 256;
+}
+// Warpgroups do not normalise what they load. Over several taps that saves less than they do.
+bool loads_norms(const ConvShape& s, const ConvChoice& choice) {
+  return choice.method != ConvMethod::Plain && !better_alone(s, choice) &&
+         !(choice.method == ConvMethod::Warpgroups && pixels(s.kernel) > 1);
+}
+bool takes_sums(const ConvDataGradArgs& a, const ConvChoice& choice) {
+  const bool there = reinterpret_cast<uintptr_t>(a.sums.x) % 16 == 0;
+  return there && choice.method != ConvMethod::Plain && !better_alone(a.shape, choice);
 }
 
 }  // namespace
@@ -90,10 +96,8 @@ SW_CUDA_KERNEL(conv_data_grad, a, stream) {
   check_size(a.shape);
   if (a.shape.batch == 0 || a.dx.mode == GradMode::Skip) return;
   const bool add = a.dx.mode == GradMode::Add;
-  ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
-  const bool sums =
-      a.sums && !add && !a.bias && reinterpret_cast<uintptr_t>(a.sums.x) % 16 == 0 && fuses(a.shape, choice);
-  if (sums && choice.method == ConvMethod::Warpgroups) choice.method = ConvMethod::Tiles;  // these do no sums
+  const ConvChoice choice = choose_conv({a.shape, a.dtype, ConvPass::DataGrad, add, a.dx.data, a.dy}, stream);
+  const bool sums = a.sums && !add && !a.bias && takes_sums(a, choice);
   if (choice.library && !sums && pointwise_product(a, stream)) return;
   if (choice.method != ConvMethod::Plain) {
     Correlation c{a.shape, a.dtype, true, a.tf32, a.dy, a.weight, a.dx.data, {}, {}};
@@ -117,8 +121,9 @@ SW_CUDA_KERNEL(conv_weight_grad, a, stream) {
   plain_weight_grad(a, image.data(), stream);
 }
 
+// The convolution alone says what it would be in: what is fused must not cost it a faster kernel.
 SW_CUDA_KERNEL(conv_loads_norms, a, stream) {
-  *a.loads = fuses(a.shape, choose_conv({a.shape, a.dtype, a.pass, false}, stream));
+  *a.loads = loads_norms(a.shape, choose_conv({a.shape, a.dtype, a.pass, false}, stream));
 }
 
 SW_CUDA_KERNEL(conv_plan, a, stream) {

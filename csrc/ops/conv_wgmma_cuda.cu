@@ -16,6 +16,8 @@
 namespace skipway::cuda {
 namespace {
 
+inline constexpr int kMostStride = 4;
+
 struct Box {
   int log_w = 0, log_h = 0;
   int tiles_w = 0, tiles_h = 0, tiles = 0;  // tiles of all images
@@ -50,6 +52,7 @@ struct WarpgroupParams {
   Box box;
   Image from, to;
   int images, phases, kernel_w;
+  int part;  // of the first phase's first tile, in the sums of the epilogue
   Epilogue epilogue;
 };
 
@@ -92,6 +95,7 @@ struct WarpgroupShared {
     RingStages<kN> stages;
     Moments<kConsumerWarps, kN> moments;
     Strip<kN> strips[kConsumerWarps];
+    GradientSums<kConsumerWarps, kN> sums;
   };
   RingBarriers<RingStages<kN>::kCount> barriers;
 };
@@ -121,7 +125,8 @@ __global__ void __launch_bounds__(kRingThreads, 2)
   const int columns = (p.to.channels + kN - 1) / kN, tile = int(blockIdx.x) / columns;
   const int n0 = int(blockIdx.x) % columns * kN;
   const Corner corner(p.box, tile);
-  if (corner.h >= phase.h.count || corner.w >= phase.w.count) return;
+  const bool some = corner.h < phase.h.count && corner.w < phase.w.count;
+  if (!some && !p.epilogue.grad_sums) return;  // else the tile's sums are zeros
 
   if (threadIdx.x == 0) shared.barriers.init();
   __syncthreads();
@@ -149,6 +154,16 @@ __global__ void __launch_bounds__(kRingThreads, 2)
     __syncthreads();
     shared.moments.store(p.epilogue.moments, tile, p.to.pitch, n0, p.to.channels - n0, kConsumerWarps);
     __syncthreads();
+  }
+  if (p.epilogue.grad_sums) {
+    LaneGradient<T> mine(p.epilogue.sums, static_cast<const T*>(p.epilogue.sums.x), n0 + lane_column<kN>());
+    if (warp < kConsumerWarps) write_rows<16, kN>(products, shared.strips[warp], mine, to, n0, p.to.channels, place);
+    __syncthreads();  // the strips are done with
+    if (warp < kConsumerWarps) shared.sums.template add<kN>(mine, warp, 0);
+    __syncthreads();
+    shared.sums.store(p.epilogue.grad_sums, p.part + int(blockIdx.y) * p.box.tiles + tile, p.to.pitch, n0,
+                      p.to.channels - n0, kConsumerWarps);
+    return;
   }
   if (warp == kConsumerWarps) return;
   Strip<kN>& strip = shared.strips[warp];
@@ -198,6 +213,35 @@ void launch_phases(const WarpgroupParams& p, const Correlation& c, int columns, 
                              : launch_columns<float16>(p, c, columns, stream);
 }
 
+void launch_forward(WarpgroupParams& p, const Correlation& c, int columns, const Stream& stream) {
+  const PartialMoments moments(c, p.box.tiles, stream);
+  p.epilogue.moments = moments.partial();
+  p.phases = 1;
+  p.phase[0] = make_phase(forward_axis(c.shape, 1), forward_axis(c.shape, 2), c.shape.batch);
+  launch_phases(p, c, columns, stream);
+  moments.join();
+}
+
+void launch_gradient(WarpgroupParams& p, const Correlation& c, int columns, const Stream& stream) {
+  const ConvShape& s = c.shape;
+  Phase phases[kMostStride * kMostStride];
+  int count = 0;
+  for (int h = 0; h < s.stride[1]; ++h)
+    for (int w = 0; w < s.stride[2]; ++w) {
+      phases[count] = make_phase(gradient_axis(s, 1, h), gradient_axis(s, 2, w), s.batch);
+      count += phases[count].positions > 0;
+    }
+  const PartialSums sums(c, int64_t(count) * p.box.tiles, stream);
+  p.epilogue.grad_sums = sums.partial();
+  for (int first = 0; first < count; first += kMostPhases) {
+    p.part = first * p.box.tiles;
+    p.phases = count - first < kMostPhases ? count - first : kMostPhases;
+    for (int i = 0; i < p.phases; ++i) p.phase[i] = phases[first + i];
+    launch_phases(p, c, columns, stream);
+  }
+  sums.join();
+}
+
 // The largest phase comes first: its counts are those of all, or one less.
 Box box_of(const ConvShape& s, bool gradient) {
   const Axis h = gradient ? gradient_axis(s, 1, 0) : forward_axis(s, 1),
@@ -208,8 +252,9 @@ Box box_of(const ConvShape& s, bool gradient) {
 }  // namespace
 
 int64_t warpgroup_tiles(const ConvShape& s, bool gradient, const Stream& stream) {
+  const int most = gradient ? kMostStride : 2;
   const bool strided =
-      !gradient && (s.stride[1] > 2 || s.stride[2] > 2 || s.in[1] < s.stride[1] || s.in[2] < s.stride[2]);
+      s.stride[1] > most || s.stride[2] > most || (!gradient && (s.in[1] < s.stride[1] || s.in[2] < s.stride[2]));
   if (stream.compute_capability != 90 || s.groups != 1 || strided || s.batch == 0) return 0;
   return box_of(s, gradient).tiles;
 }
@@ -239,25 +284,7 @@ bool correlate_by_warpgroups(const Correlation& c, int columns, const Stream& st
     return false;
   if (!packed) pack_filter(c, filter.as<void>(), stream);
 
-  const PartialMoments moments(c, p.box.tiles, stream);
-  p.epilogue.moments = moments.partial();
-  if (!c.gradient) {
-    p.phase[p.phases++] = make_phase(forward_axis(s, 1), forward_axis(s, 2), s.batch);
-    launch_phases(p, c, columns, stream);
-    moments.join();
-    return true;
-  }
-  for (int h = 0; h < s.stride[1]; ++h)
-    for (int w = 0; w < s.stride[2]; ++w) {
-      const Phase phase = make_phase(gradient_axis(s, 1, h), gradient_axis(s, 2, w), s.batch);
-      if (phase.positions == 0) continue;
-      p.phase[p.phases++] = phase;
-      if (p.phases == kMostPhases) {
-        launch_phases(p, c, columns, stream);
-        p.phases = 0;
-      }
-    }
-  if (p.phases > 0) launch_phases(p, c, columns, stream);
+  c.gradient ? launch_gradient(p, c, columns, stream) : launch_forward(p, c, columns, stream);
   return true;
 }
 

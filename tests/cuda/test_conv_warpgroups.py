@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+import test_gradient_sums
 from against_cpu import array_of
 from skipway import _core
 from test_conv_kernels import Conv, equal, integers, operands
@@ -163,3 +164,28 @@ def test_the_plan_of_a_model_names_it(monkeypatch: pytest.MonkeyPatch, asked_for
     rows = sw.show_plan(model, sw.zeros(2, 128, side, side).to(sw.bfloat16).cuda(), backward=True, repeats=1).rows
     found = {row.pass_: row.algorithm for row in rows}
     assert found["forward"] == found["data gradient"] == "wgmma 128x128"
+
+
+# Convolutions whose forward pass normalises what it loads: not by warpgroups over several taps.
+SUMS = {
+    "3x3": Conv((1, 64, 7, 10), 80),
+    "1x1, two tiles of columns": Conv((2, 136, 7, 9), 80, 1, padding=0),
+    "stride 2, 64 columns": Conv((3, 64, 9, 7), 72, stride=2),
+    "phases of a stride of 2 without taps": Conv((2, 72, 7, 8), 96, 1, 2, 0),
+    "more phases than a launch": Conv((1, 72, 11, 9), 80, (5, 3), (3, 2), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_of_a_gradient(name: str, dtype: str, asked_for: None) -> None:
+    """What the norm before the convolution needs, as a pass of its own would sum it: exact, with whole numbers."""
+    c = SUMS[name]
+    (_, w, *_), settings = operands(c)
+    conv = test_gradient_sums.Conv(c.x, tuple(w.shape), settings)
+    without, summed, taken = test_gradient_sums.with_and_without(
+        lambda: test_gradient_sums.Exact(conv, dtype, "relu").gradients()
+    )
+    sw.backends.deferral.gradient_sums = False
+    assert taken == 1
+    for a, b in zip(without, summed, strict=True):
+        np.testing.assert_array_equal(array_of(b), array_of(a))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -143,15 +143,21 @@ def convolved_halves(*shape: int, out: int) -> list[sw.Tensor]:
     return [t.float() for t in (y.detach(), x.grad, w.grad)]
 
 
+@contextlib.contextmanager
+def by_warpgroups() -> Iterator[None]:
+    os.environ["SKIPWAY_CUDA_CONV"] = "warpgroups"
+    try:
+        yield
+    finally:
+        del os.environ["SKIPWAY_CUDA_CONV"]
+
+
 @call
 def convolution_by_warpgroups() -> list[sw.Tensor]:
     """Two chunks of channels; several rounds of the ring; strides that skip pixels; boxes that are not full."""
-    os.environ["SKIPWAY_CUDA_CONV"] = "warpgroups"
-    try:
-        w, image = halves(80, 72, 3, 3, seed=1), halves(1, 72, 9, 11)
+    w, image = halves(80, 72, 3, 3, seed=1), halves(1, 72, 9, 11)
+    with by_warpgroups():
         return [F.conv2d(image, w, padding=1).float(), F.conv2d(image, w, padding=1, stride=2).float()]
-    finally:
-        del os.environ["SKIPWAY_CUDA_CONV"]
 
 
 @call
@@ -197,6 +203,12 @@ def gradient_sums(shape: tuple[int, ...], out: int, stride: int) -> list[sw.Tens
 def gradient_sums_in_tiles() -> list[sw.Tensor]:
     """Four phases of two tiles each."""
     return gradient_sums((1, 72, 18, 17), 80, 2)
+
+
+@call
+def gradient_sums_by_warpgroups() -> list[sw.Tensor]:
+    with by_warpgroups():
+        return gradient_sums((1, 64, 9, 8), 72, 2)
 
 
 @call

@@ -430,3 +430,21 @@ bug(
     find="for (int64_t r = first + row; r < end;",
     replacement="for (int64_t r = first + row; r <= end;",
 )
+bug(
+    "warpgroups_sums_over_strips_that_are_read",
+    source="conv_wgmma",
+    call="gradient_sums_by_warpgroups",
+    kernel="correlate_warpgroups",
+    report="shared memory race",
+    find="    __syncthreads();  // the strips are done with\n",
+    replacement="",
+)
+bug(
+    "warpgroups_sums_of_phases_in_one_place",
+    source="conv_wgmma",
+    call="gradient_sums_by_warpgroups",
+    kernel="correlate_warpgroups",
+    report="global memory race",
+    find="p.part + int(blockIdx.y) * p.box.tiles + tile",
+    replacement="p.part + tile",
+)
