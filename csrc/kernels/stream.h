@@ -48,6 +48,10 @@ SW_INLINE void finish_stores(bool past) {
   if (past) _mm_sfence();
 }
 #else
+template <class V>
+SW_INLINE void store_past(void* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
 template <class T, class V>
 SW_INLINE void vstore_past(T* p, V v) {
   vstore(p, v);

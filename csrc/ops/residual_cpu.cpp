@@ -47,6 +47,34 @@ void forward(const ResidualAddArgs& a) {
   });
 }
 
+// relu's dx = y <= 0 ? 0 : dy on the bits of bfloat16: as integers, they compare with 0 as the numbers do, but for NaN.
+typedef int16_t vbits __attribute__((vector_size(kVecBytes)));
+
+void relu_backward_bits(int64_t n, const bfloat16* dy, const bfloat16* y, bfloat16* dx) {
+  constexpr int64_t L = kVecBytes / 2;
+  const bool past = streams(dx, n * 2, kVecBytes);
+  const auto masked = [](vbits g, vbits v) -> vbits { return g & ((v > 0) | ((v & 0x7fff) > 0x7f80)); };
+  parallel_for(n, kTaskElements, [&](int64_t begin, int64_t end) {
+    int64_t i = begin;
+    for (; i + L <= end; i += L) {
+      const vbits out = masked(load_raw<vbits>(dy + i), load_raw<vbits>(y + i));
+      if (past) {
+        store_past(dx + i, out);
+      } else {
+        __builtin_memcpy(static_cast<void*>(dx + i), &out, sizeof out);
+      }
+    }
+    if (const size_t rest = size_t(end - i) * 2) {
+      vbits g{}, v{};
+      __builtin_memcpy(&g, dy + i, rest);
+      __builtin_memcpy(&v, y + i, rest);
+      const vbits out = masked(g, v);
+      __builtin_memcpy(static_cast<void*>(dx + i), &out, rest);
+    }
+    finish_stores(past);
+  });
+}
+
 template <class T, FusedAct A>
 void backward(const ResidualAddGradArgs& a) {
   constexpr int L = Lanes<T>::n;
@@ -54,6 +82,10 @@ void backward(const ResidualAddGradArgs& a) {
   using V = typename Lanes<T>::vec;
   const T *dy = static_cast<const T*>(a.dy), *y = static_cast<const T*>(a.y);
   const S scale = S(a.scale);
+  if constexpr (dtype_of<T> == DType::BFloat16 && A == FusedAct::Relu) {
+    if (a.dx.mode == GradMode::Write && a.dbranch.mode == GradMode::Skip)
+      return relu_backward_bits(a.n, dy, y, static_cast<bfloat16*>(a.dx.data));
+  }
   const Target<T> dx(a.dx, a.n), dbranch(a.dbranch, a.n);
   parallel_for(a.n, kTaskElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += L) {
