@@ -152,6 +152,11 @@ def test_lsuv_leaves_no_trace():
     assert not model[0]._forward_hooks and model[0].weight.grad is None
 
 
+def test_lsuv_by_name_asks_for_data():
+    with pytest.raises(ValueError, match="apply: scheme 'lsuv' expects data=, a batch of inputs"):
+        init.apply(nn.Linear(2, 2), "lsuv")
+
+
 def test_lsuv_refuses():
     with pytest.raises(ValueError, match=r"the output of layer '0' has variance 0\.0 for this data"):
         init.lsuv_(tower(2, 4, bias=False), sw.zeros(3, 4))

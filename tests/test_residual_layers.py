@@ -361,3 +361,10 @@ def test_transformer_block(norm_first):
     x[:, 1:] += 1
     close(layer(sw.tensor(x), causal)[:, 0], first, 1e-4)
     assert tuple(layer(sw.tensor(x[0])).shape) == (3, 4)
+
+
+def test_a_stack_of_random_depth_prints_its_probabilities_short():
+    assert [layer.extra_repr() for layer in nn.StochasticDepth.linear_decay(5)][:2] == [
+        "p=0.1, mode='row'",
+        "p=0.2, mode='row'",
+    ]

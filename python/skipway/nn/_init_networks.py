@@ -128,6 +128,8 @@ def apply(model: Any, scheme: str | Callable[[Tensor], Any], *, bias: float | No
     names = sorted([*_FILLS, "looks_linear", "lsuv"])
     if not callable(scheme) and scheme not in names:
         raise ValueError(f"apply: unknown scheme {scheme!r}; expected a function or one of {', '.join(names)}")
+    if scheme == "lsuv" and "data" not in options:
+        raise ValueError("apply: scheme 'lsuv' expects data=, a batch of inputs that it measures outputs with")
     layers = _layers("apply", model)
     if scheme == "lsuv":
         _fill_biases(layers, bias)

@@ -39,7 +39,7 @@ class StochasticDepth(Module):
         return [cls(1.0 - keep, mode) for keep in F.linear_survival(blocks, last)]
 
     def extra_repr(self) -> str:
-        return f"p={self.p}, mode={self.mode!r}"
+        return f"p={self.p:g}, mode={self.mode!r}"
 
 
 class ShakeShake(Module):
