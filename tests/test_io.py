@@ -229,10 +229,11 @@ WRITER = """
 import sys
 import skipway as sw
 i = 0
-print("ready", flush=True)
 while True:
     i += 1
     sw.save({"i": i, "x": sw.full((300_000,), float(i))}, sys.argv[1])
+    if i == 1:
+        print("ready", flush=True)
 """
 
 
