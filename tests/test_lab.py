@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -220,6 +222,18 @@ def test_a_result_in_a_notebook():
     picture = re.fullmatch(r'<img alt="[^"]+" src="data:image/png;base64,([^"]+)">', html)
     assert picture and base64.b64decode(picture[1]).startswith(b"\x89PNG")
     assert str(result) == result.finding and "bounds" in repr(result)
+
+
+def test_a_notebook_gets_the_sentence_in_short_lines(monkeypatch, capsys):
+    lab.bounds(quick=True)
+    sentence = capsys.readouterr().out
+    shell = types.ModuleType("IPython")
+    shell.get_ipython = lambda: type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    lab.bounds(quick=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert sentence.count("\n") == 1 and len(lines) > 2 and max(map(len, lines)) <= 88
+    assert " ".join(lines) == sentence.rstrip()
 
 
 def test_the_command_writes_and_says(tmp_path, capsys):

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import numpy as np
 
 import skipway as sw
 from skipway.data.datasets import DataNotFoundError, load_images
+
+from ._summary_view import in_notebook
 
 
 class LabError(ValueError):
@@ -260,7 +263,7 @@ def experiment(
         if bench.out is not None:
             result.save(bench.out)
         if progress is not False:
-            print(finding)
+            print(textwrap.fill(finding, 88) if in_notebook() else finding)  # a notebook does not wrap lines
         return result
 
     run.__name__ = run.__qualname__ = name.replace("-", "_")
