@@ -15,12 +15,14 @@ import numpy as np
 import skipway as sw
 import skipway.nn.functional as F
 from skipway import lab, models, optim
+from timing import write_json
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", metavar="FILE", default=None, help="write the figures here too")
+    args = parser.parse_args()
     sw.manual_seed(0)
     model = models.cifar_resnet(20, in_channels=1, shortcut="A")
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -37,7 +39,7 @@ def main() -> None:
 
     train()
     least = {"without": float("inf"), "with": float("inf")}
-    for _ in range(rounds):
+    for _ in range(args.rounds):
         least["without"] = min(least["without"], train())
         with lab.watch(model, quiet=True):
             least["with"] = min(least["with"], train())
@@ -46,6 +48,8 @@ def main() -> None:
     for name, seconds in least.items():
         print(f"{name:8} {1e3 * seconds / 20:.2f} ms per step")
     print(f"overhead {100 * share:.1f} %")
+    rows = [{"watch": name, "seconds": seconds / 20} for name, seconds in least.items()]
+    write_json(args.json, ["skipway", "numpy"], sw.get_num_threads(), rows)
 
 
 if __name__ == "__main__":
