@@ -1,5 +1,6 @@
 // Methods of Tensor that are no ops: sizes, single values, lists, truth.
 #include "bindings/bindings.h"
+#include "core/deferred.h"
 #include "ops/copy.h"
 
 namespace skipway::bindings {
@@ -77,7 +78,11 @@ SW_BINDINGS(tensor) {
       m, "storage_offset", [](const Tensor& t) { return t.offset(); },
       "Where the first element stands in its memory, in elements.");
   plain_method(
-      m, "data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); },
+      m, "data_ptr",
+      [](const Tensor& t) {
+        never_defer_from(t.storage());
+        return reinterpret_cast<uintptr_t>(t.data());
+      },
       "The address of the first element.");
   plain_method(
       m, "is_floating_point", [](const Tensor& t) { return is_floating(t.dtype()); },

@@ -1,7 +1,11 @@
 #include "core/deferred.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <condition_variable>
 #include <mutex>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/check.h"
@@ -16,9 +20,26 @@ std::atomic<bool> enabled{true};
 struct Registry {
   std::mutex mutex;
   std::unordered_set<Storage*> pending;
+  std::unordered_map<Storage*, int> read;  // by kernels that run now, as sources of recipes
+  std::condition_variable* unread = new std::condition_variable;
+
+  // Of a child process, which has none of the threads that were reading.
+  void forget_readers() {
+    for (const auto& [source, count] : read) source->readers -= count;
+    read.clear();
+    unread = new std::condition_variable;
+  }
 };
 Registry& registry() {
-  static Registry* const r = new Registry;
+  static Registry* const r = [] {
+    auto* made = new Registry;
+    pthread_atfork([] { registry().mutex.lock(); }, [] { registry().mutex.unlock(); },
+                   [] {
+                     registry().forget_readers();
+                     registry().mutex.unlock();
+                   });
+    return made;
+  }();
   return *r;
 }
 
@@ -56,12 +77,14 @@ void settle(const Wanted& wanted) {
 
 }  // namespace
 
-StoragePtr defer(size_t bytes, Device device, std::shared_ptr<const Deferred> recipe) {
+StoragePtr defer(size_t bytes, Device device, std::shared_ptr<const Deferred> recipe, const StoragePtr& of,
+                 const std::shared_ptr<const Deferred>& from) {
   auto storage = std::make_shared<Storage>();
   storage->bytes = bytes;
   storage->device = device;
   Registry& r = registry();
   std::lock_guard<std::mutex> lock(r.mutex);
+  if (from && (!of->pending || of->recipe != from)) return nullptr;
   r.pending.insert(storage.get());
   enter(*storage, std::move(recipe));
   storage->pending = true;
@@ -74,11 +97,42 @@ std::shared_ptr<const Deferred> pending_recipe(const StoragePtr& storage) {
   return storage->recipe;
 }
 
-void replace_recipe(const StoragePtr& storage, std::shared_ptr<const Deferred> recipe) {
+bool replace_recipe(const StoragePtr& storage, const std::shared_ptr<const Deferred>& from,
+                    std::shared_ptr<const Deferred> to) {
   std::shared_ptr<const Deferred> old;
   std::lock_guard<std::mutex> lock(registry().mutex);
+  if (!storage->pending || storage->recipe != from) return false;
   old = leave(*storage);
-  enter(*storage, std::move(recipe));
+  enter(*storage, std::move(to));
+  return true;
+}
+
+std::shared_ptr<const void> read_sources(const StoragePtr& storage, const std::shared_ptr<const Deferred>& recipe) {
+  struct Reading {
+    std::shared_ptr<const Deferred> recipe;
+    bool begun = false;
+    ~Reading() {
+      if (!begun) return;
+      Registry& r = registry();
+      std::lock_guard<std::mutex> lock(r.mutex);
+      for (const StoragePtr& source : recipe->sources) {
+        --source->readers;
+        if (const auto found = r.read.find(source.get()); --found->second == 0) r.read.erase(found);
+      }
+      r.unread->notify_all();
+    }
+  };
+  const auto reading = std::make_shared<Reading>();
+  reading->recipe = recipe;
+  Registry& r = registry();
+  std::lock_guard<std::mutex> lock(r.mutex);
+  if (!storage->pending || storage->recipe != recipe) return nullptr;
+  for (const StoragePtr& source : recipe->sources) {
+    ++source->readers;
+    ++r.read[source.get()];
+  }
+  reading->begun = true;
+  return reading;
 }
 
 void fulfil(const StoragePtr& storage, const StoragePtr& memory) {
@@ -89,7 +143,8 @@ void fulfil(const StoragePtr& storage, const StoragePtr& memory) {
   if (storage->pending) done = complete(r, *storage, *memory);
 }
 
-// Two threads may both compute; the second one's memory is dropped. A recipe that was replaced meanwhile is computed anew.
+// Two threads may both compute; the second one's memory is dropped. A recipe that was replaced meanwhile is computed
+// anew.
 void Storage::materialize() {
   const std::shared_ptr<Storage> alive = shared_from_this();
   while (const std::shared_ptr<const Deferred> wanted = pending_recipe(alive)) {
@@ -116,6 +171,9 @@ void settle_readers(const StoragePtr& source) {
     const auto& read = s.recipe->sources;
     return std::find(read.begin(), read.end(), source) != read.end();
   });
+  Registry& r = registry();
+  std::unique_lock<std::mutex> lock(r.mutex);
+  r.unread->wait(lock, [&] { return !r.read.count(source.get()); });
 }
 
 void settle_all(Device device) {

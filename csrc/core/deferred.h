@@ -19,14 +19,23 @@ struct Deferred {
   std::vector<StoragePtr> sources;           // what compute() reads
 };
 
-// Storage whose memory the recipe computes. The recipe's sources must be recipe_source()s.
-StoragePtr defer(size_t bytes, Device device, std::shared_ptr<const Deferred> recipe);
+// Storage whose memory the recipe computes. The recipe's sources must be recipe_source()s. Where it has grown out of
+// `from`, storage `of`'s: null if that no longer is its recipe, as another thread may have settled it to change a
+// source.
+StoragePtr defer(size_t bytes, Device device, std::shared_ptr<const Deferred> recipe, const StoragePtr& of = nullptr,
+                 const std::shared_ptr<const Deferred>& from = nullptr);
 // The recipe, unless the memory has been computed.
 std::shared_ptr<const Deferred> pending_recipe(const StoragePtr& storage);
-// Pending storage gets another recipe: an op has changed it in place.
-void replace_recipe(const StoragePtr& storage, std::shared_ptr<const Deferred> recipe);
+// Pending storage gets another recipe: an op has changed it in place. False if `from` is no longer its recipe: another
+// thread has read or changed it meanwhile.
+bool replace_recipe(const StoragePtr& storage, const std::shared_ptr<const Deferred>& from,
+                    std::shared_ptr<const Deferred> to);
 // Pending storage takes over memory of the same size, now that this holds what it would have computed.
 void fulfil(const StoragePtr& storage, const StoragePtr& memory);
+
+// A kernel reads the sources of `recipe` in storage's place: until what is returned is let go, settle_readers() of a
+// source waits, so that no other thread changes it. Null if `recipe` is no longer the storage's.
+std::shared_ptr<const void> read_sources(const StoragePtr& storage, const std::shared_ptr<const Deferred>& recipe);
 
 void settle_readers(const StoragePtr& source);  // computes all that is to be computed from it
 void settle_all(Device device);

@@ -19,7 +19,10 @@ Tensor empty_channels(const Tensor& like) {
 void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
 DType dtype_or(const Tensor& t, DType other) { return t.defined() ? t.dtype() : other; }
 
-// The running statistics change in place: a closure that saved them must notice.
+// The running statistics change in place: who is still to read them reads them now, a closure that saved them notices.
+void before_change(const Tensor& t) {
+  if (t.defined()) settle_readers(t.storage());
+}
 void count_change(const Tensor& t) {
   if (t.defined()) ++t.storage()->version;
 }
@@ -49,20 +52,21 @@ struct BackwardPlan {  // what the closure needs beside the saved tensors
 // What arrives at a node: dy, and the activation through which it is still to go where that has been deferred.
 struct Arriving {
   std::shared_ptr<const MaskRecipe> mask;
-  Tensor dy, own;     // own: dy where it may be overwritten
-  bool copy = false;  // somebody else waits for what the mask makes of dy
+  Tensor dy, own;       // own: dy where it may be overwritten
+  bool from_x = false;  // the mask is act's of this very norm
+  bool copy = false;    // somebody else waits for what the mask makes of dy
 };
 Arriving arriving(tape::Backward& b, const ChannelNormGradArgs& a, const Tensor& x, const Tensor& coefficients) {
   const Tensor& g = b.grad();
   auto mask = a.activation == FusedAct::None ? mask_recipe(g) : nullptr;
   if (!mask || mask->dz.strides() != x.strides()) return {nullptr, channels_dense(g), b.own_grad()};
-  const bool copy = g.storage().use_count() > 1 || b.needs(3);
+  const bool copy = g.ptr().use_count() > 1 || g.storage().use_count() > 1 || b.needs(3);
   const bool from_x = mask->coefficients.defined() && mask->coefficients.storage() == coefficients.storage();
   if (copy && from_x) return {nullptr, channels_dense(g), b.own_grad()};
   // Held by the recipe alone, as its tensor and as its source.
   const bool sole = mask.use_count() == 2 && mask->dz.storage().use_count() == 2 && mask->dz.offset() == 0 &&
                     mask->dz.storage()->bytes == g.storage()->bytes;
-  return {mask, mask->dz, sole ? mask->dz : Tensor(), copy};
+  return {mask, mask->dz, sole ? mask->dz : Tensor(), from_x, copy};
 }
 
 // docs/backward.md, equations (norm) and (affine).
@@ -73,7 +77,7 @@ void channel_norm_grad(const BackwardPlan& plan, tape::Backward& b) {
   const Arriving in = arriving(b, a, x, coefficients);
   if (in.mask) {
     a.activation = in.mask->activation;
-    y = in.mask->coefficients.defined() ? Tensor() : in.mask->z;
+    y = in.from_x ? Tensor() : in.mask->z;
   }
   const Tensor& dy = in.dy;
   a.x = x.data();
@@ -216,6 +220,10 @@ Tensor channel_norm(const ChannelNormSpec& spec, const Tensor& input, const Tens
   if (recorded && !from_x && !x.device().is_cpu()) {
     mask = empty({x.numel() / channel_pack(a)}, DType::UInt8, x.device());
     a.mask = mask.data_as<uint8_t>();
+  }
+  if (spec.batch_stats) {
+    before_change(running_mean);
+    before_change(running_var);
   }
   launch(x.device(), channel_norm_forward, a);
   if (waits) y = deferred_norm(x, coefficients, apply, spec.activation);

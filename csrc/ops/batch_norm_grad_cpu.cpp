@@ -61,7 +61,7 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
       b[u] += dz * (x - vload(k.mean + c + u * L));
       if constexpr (kDz != GradMode::Skip) {
         V out = dz;
-        if constexpr (kDz == GradMode::Add) out += take(s.out + j, lanes);
+        if constexpr (kDz == GradMode::Add) out = rounded_to<T>(out) + take(s.out + j, lanes);
         put(s.out + j, out, lanes);
       }
     }
@@ -90,7 +90,8 @@ void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumula
   }
 }
 
-// dx = scale * dz + b * (x - mean) + c, written or added.
+// dx = scale * dz + b * (x - mean) + c, written or added; what is added is rounded first, as the sum of two tensors is:
+// which of the two is done depends on who else holds them, and no bit may.
 template <class T, FusedAct A, bool kFromX, bool kAdd>
 SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T>>& k, bool past) {
   using V = typename Lanes<T>::vec;
@@ -106,7 +107,7 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
     if constexpr (A != FusedAct::None && !kFromX) y = vload(s.y + c);
     V out = step(vload(s.x + c), vload(s.dy + c), y, c);
     if constexpr (kAdd) {
-      vstore(s.out + c, out + vload(s.out + c));
+      vstore(s.out + c, rounded_to<T>(out) + vload(s.out + c));
     } else {
       vstore_either(s.out + c, out, past);
     }
@@ -116,7 +117,7 @@ SW_INLINE void grad_row(Streams<T> s, int64_t n, const Columns<accumulate_type<T
     V y{};
     if constexpr (A != FusedAct::None && !kFromX) y = take(s.y + c, m);
     V out = step(take(s.x + c, m), take(s.dy + c, m), y, c);
-    if constexpr (kAdd) out += take(s.out + c, m);
+    if constexpr (kAdd) out = rounded_to<T>(out) + take(s.out + c, m);
     put(s.out + c, out, m);
   }
 }

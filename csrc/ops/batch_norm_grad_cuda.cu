@@ -81,7 +81,7 @@ __device__ __forceinline__ void store_grad(T* to, const Pack<T, N>& old, GradMod
   using A = math_type<T>;
   Pack<T, N> out;
 #pragma unroll
-  for (int e = 0; e < N; ++e) out.v[e] = T(mode == GradMode::Add ? A(old.v[e]) + g[e] : g[e]);
+  for (int e = 0; e < N; ++e) out.v[e] = T(mode == GradMode::Add ? A(old.v[e]) + A(T(g[e])) : g[e]);
   store_pack(to, out);
 }
 

@@ -226,6 +226,7 @@ Tensor convolve(const char* op, int nd, const Tensor& input, const Tensor& weigh
   Forward f = prepare_forward(op, nd, input, weight, bias, stride, padding, padding_after, dilation, groups);
   const Tensor moments = wanted_moments(f, bias);
   launch_forward(f, weight);
+  f.image = {};
   if (moments.defined()) leave_moments(f.y, moments);
   const Tensor result = unbatched(f.y, nd, input.dim());
   const int dim = input.dim();
@@ -336,6 +337,7 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
                 ": expected float32 or bfloat16, got ", name_of(input.dtype()));
   SW_CHECK_VALUE(input.dim() == 4, op, ": expected a batch of images");
   const Shape pad = per_dim(op, "padding", padding, 2, 0);
+  input.data();  // the prologue is the caller's
   Forward f = prepare_forward(op, 2, input, weight, bias, per_dim(op, "stride", stride, 2, 1), pad, pad,
                               per_dim(op, "dilation", dilation, 2, 1), groups);
   const Size channels = f.args.shape.out_channels;
@@ -365,6 +367,7 @@ FusedConv conv2d_fused(const Tensor& input, const Tensor& weight, const Tensor& 
     f.args.epilogue.deviations = result.deviations.data_as<double>();
   }
   launch_forward(f, weight);
+  f.image = {};
   return result;
 }
 

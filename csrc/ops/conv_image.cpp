@@ -20,8 +20,9 @@ bool loads_norms(const ConvShape& shape, DType dtype, ConvPass pass, Device devi
 ConvImage conv_image(const ConvShape& shape, const Tensor& x, ConvPass pass) {
   auto norm = norm_recipe(x);
   if (norm && !norm->residual.defined() && loads_norms(shape, x.dtype(), pass, x.device()))
-    return {norm->x.data(), prologue_of(*norm), norm};
-  return {x.data(), {}, nullptr};
+    if (auto reading = read_sources(x.storage(), norm))
+      return {norm->x.data(), prologue_of(*norm), norm, std::move(reading)};
+  return {x.data(), {}, nullptr, nullptr};
 }
 
 }  // namespace skipway

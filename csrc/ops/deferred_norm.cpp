@@ -21,12 +21,12 @@ std::shared_ptr<NormRecipe> longer(const NormRecipe& r) {
   return copy;
 }
 
-Tensor result(const Tensor& like, std::shared_ptr<const NormRecipe> recipe, const Tensor& out) {
-  if (out.defined()) {
-    replace_recipe(out.storage(), std::move(recipe));
-    return out;
-  }
-  return Tensor(defer(bytes_of(like), like.device(), std::move(recipe)), like.shape(), like.strides(), 0, like.dtype());
+// `shorter`: like's recipe, which this one has grown out of. Undefined if it no longer is.
+Tensor result(const Tensor& like, const std::shared_ptr<const NormRecipe>& shorter,
+              std::shared_ptr<const NormRecipe> recipe, const Tensor& out) {
+  if (out.defined()) return replace_recipe(out.storage(), shorter, std::move(recipe)) ? out : Tensor();
+  const StoragePtr waiting = defer(bytes_of(like), like.device(), std::move(recipe), like.storage(), shorter);
+  return waiting ? Tensor(waiting, like.shape(), like.strides(), 0, like.dtype()) : Tensor();
 }
 
 }  // namespace
@@ -40,7 +40,12 @@ void NormRecipe::compute(void* to) const {
                               residual.defined() ? residual.data() : nullptr, coefficients.data_as<double>(), to});
 }
 
-bool norm_can_wait(const Tensor& x) { return deferral_enabled() && x.numel() > 0 && recipe_source(x.storage()); }
+// Where x is row-major as well as channels-last, the strides of what the calls return depend on which of them it is.
+bool norm_can_wait(const Tensor& x) {
+  const bool plain = x.dim() <= 2 ? x.strides() == contiguous_strides(x.shape())
+                                  : x.strides() == channels_last_strides(x.shape()) && !x.is_contiguous();
+  return deferral_enabled() && x.numel() > 0 && plain && recipe_source(x.storage());
+}
 
 Tensor deferred_norm(const Tensor& x, const Tensor& coefficients, const Tensor& apply, FusedAct activation) {
   auto recipe = std::make_shared<NormRecipe>();
@@ -49,7 +54,7 @@ Tensor deferred_norm(const Tensor& x, const Tensor& coefficients, const Tensor& 
   recipe->apply = apply;
   recipe->activation = activation;
   recipe->sources = {x.storage()};
-  return result(x, std::move(recipe), {});
+  return result(x, nullptr, std::move(recipe), {});
 }
 
 std::shared_ptr<const NormRecipe> norm_recipe(const Tensor& t) {
@@ -80,7 +85,7 @@ Tensor deferred_sum(const Tensor& a, const Tensor& b, const Tensor& out) {
   auto sum = longer(*recipe);
   sum->residual = residual.alias();
   sum->sources.push_back(residual.storage());
-  return result(first ? a : b, std::move(sum), out);
+  return result(first ? a : b, recipe, std::move(sum), out);
 }
 
 Tensor deferred_activation(const Tensor& a, FusedAct act, const Tensor& out) {
@@ -88,7 +93,7 @@ Tensor deferred_activation(const Tensor& a, FusedAct act, const Tensor& out) {
   if (!recipe || recipe->activation != FusedAct::None) return {};
   auto activated = longer(*recipe);
   activated->activation = act;
-  return result(a, std::move(activated), out);
+  return result(a, recipe, std::move(activated), out);
 }
 
 std::optional<FusedAct> as_fused(Activation f, const ActivationParams& params) {
@@ -115,7 +120,7 @@ Tensor deferred_mask(const Tensor& grad, const Tensor& z, FusedAct act, const Te
   const Tensor& dz = recipe->dz;
   dz.data();  // one mask at a time
   Tensor masked(defer(bytes_of(dz), dz.device(), recipe), dz.shape(), dz.strides(), 0, dz.dtype());
-  if (!recipe_source(dz.storage())) masked.data();
+  if (!recipe_source(dz.storage()) || !recipe_source(z.storage())) masked.data();
   return masked;
 }
 
