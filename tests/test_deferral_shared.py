@@ -198,3 +198,26 @@ os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_exporting_what_a_kernel_reads_waits_without_the_interpreter() -> None:
+    """A long kernel takes the GIL now and then, to look for signals: who waits for the kernel must not hold it."""
+    program = """
+import threading, time
+import skipway as sw, skipway.nn.functional as F
+base, w = F.conv2d(sw.randn(64, 8, 56, 56), sw.randn(64, 8, 1, 1)), sw.randn(64, 64, 3, 3)
+shared = [base]
+def convolve():
+    with sw.no_grad():
+        for _ in range(8):
+            shared[0] = x = base.clone()
+            F.conv2d(F.relu(F.batch_norm(x, None, None, training=True)), w, padding=1)
+thread = threading.Thread(target=convolve)
+thread.start()
+while thread.is_alive():
+    shared[0].data_ptr()
+    shared[0].numpy()
+    time.sleep(0.005)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -58,6 +58,13 @@ Tensor from_numpy(py::array array) {
 
 py::object numpy_dtype(DType d) { return py::reinterpret_steal<py::object>(wrap_dtype(d)).attr("dtype"); }
 
+// Waits for kernels that read the memory; these take the GIL now and then, to look for signals.
+void* shared_address(const Tensor& t) {
+  const py::gil_scoped_release released;
+  share_memory(t.storage());
+  return t.data();
+}
+
 py::array to_numpy(const Tensor& t) {
   SW_CHECK_TYPE(t.device().is_cpu(), "numpy: expected a tensor on the CPU, got ", t.device(), "; call .cpu() first");
   std::vector<py::ssize_t> shape, strides;
@@ -65,9 +72,9 @@ py::array to_numpy(const Tensor& t) {
     shape.push_back(t.shape()[i]);
     strides.push_back(t.strides()[i] * size_of(t.dtype()));
   }
-  share_memory(t.storage());
+  void* const address = shared_address(t);
   const py::capsule owner(new StoragePtr(t.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
-  return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, t.data(),
+  return py::array(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(t.dtype()))), shape, strides, address,
                    owner);
 }
 
@@ -173,9 +180,9 @@ void hand_to_stream(const Tensor& t, const py::object& stream) {
 
 template <class Managed>
 py::object export_capsule(const Tensor& t, const char* name) {
-  share_memory(t.storage());
+  void* const address = shared_address(t);
   auto* e = new Exported<Managed>{{}, t.storage(), t.shape(), t.strides()};
-  e->managed.tensor = {t.data(), dl_device(t), t.dim(), to_dl(t.dtype()), e->shape.begin(), e->strides.begin(), 0};
+  e->managed.tensor = {address, dl_device(t), t.dim(), to_dl(t.dtype()), e->shape.begin(), e->strides.begin(), 0};
   e->managed.context = e;
   e->managed.deleter = [](Managed* m) { delete static_cast<Exported<Managed>*>(m->context); };
   if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.major = 1;

@@ -80,6 +80,7 @@ SW_BINDINGS(tensor) {
   plain_method(
       m, "data_ptr",
       [](const Tensor& t) {
+        const py::gil_scoped_release released;  // kernels that read the memory take the GIL now and then
         never_defer_from(t.storage());
         return reinterpret_cast<uintptr_t>(t.data());
       },
