@@ -35,18 +35,22 @@ def bug(
 
 
 def rounds() -> list[list[Bug]]:
-    """What goes into one library: at most one bug of each source, and of all convolutions but those by warpgroups, as
-    one call runs several of their kernels. Copies, which many calls need, are kept apart."""
+    """What goes into one library: at most one bug of each source, and of all convolutions, as one call runs several of
+    their kernels; those by warpgroups run alone but for the sums of a gradient, which come after a forward pass.
+    Copies, which many calls need, are kept apart."""
 
-    def place(b: Bug) -> str:
-        together = b.edit.source.startswith("ops/conv_") and b.edit.source != "ops/conv_wgmma_cuda.cu"
-        return "convolutions" if together else b.edit.source
+    def with_others(b: Bug) -> bool:
+        alone = b.edit.source == "ops/conv_wgmma_cuda.cu" and b.call != "gradient_sums_by_warpgroups"
+        return b.edit.source.startswith("ops/conv_") and not alone
+
+    def apart(a: Bug, b: Bug) -> bool:
+        sources = a.edit.source, b.edit.source
+        return sources[0] == sources[1] or "ops/copy_cuda.cu" in sources or (with_others(a) and with_others(b))
 
     result: list[list[Bug]] = []
     for b in BUGS:
-        copies = b.edit.source == "ops/copy_cuda.cu"
         for members in result:
-            if not copies and all(place(m) not in (place(b), "ops/copy_cuda.cu") for m in members):
+            if not any(apart(m, b) for m in members):
                 members.append(b)
                 break
         else:
