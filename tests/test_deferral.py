@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+from conftest import ISAS, runs
 from skipway import _core, models, nn
 
 DTYPES = [sw.float32, sw.bfloat16, sw.float64]
@@ -239,6 +240,46 @@ def test_results_wait_and_conv_never_writes_them() -> None:
         y.sum().backward()
         z.sum()
         assert sw.memory_stats()["allocated_bytes"] - before > z.numel() * 4
+
+
+CONVS = [  # input channels, size, weight, arguments
+    (16, 9, (16, 16, 3, 3), dict(padding=1)),
+    (3, 11, (5, 3, 5, 5), dict(padding=2, stride=2)),
+    (24, 10, (40, 24, 3, 3), dict(padding=1, stride=2, dilation=1)),
+    (33, 7, (18, 33, 3, 3), dict(padding=(1, 0))),
+    (20, 8, (20, 1, 3, 3), dict(padding=1, groups=20)),
+    (32, 8, (48, 8, 3, 3), dict(padding=2, dilation=2, groups=4)),
+]
+
+
+@pytest.mark.usefixtures("restore")
+@pytest.mark.parametrize("level", [*ISAS, "avx512_bf16"])
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("dtype", [sw.float32, sw.bfloat16], ids=str)
+@pytest.mark.parametrize("channels, size, weight, arguments", CONVS, ids=str)
+def test_padded_convolutions_normalise_what_they_load(
+    level: str, algorithm: str, dtype: sw.dtype, channels: int, size: int, weight: tuple, arguments: dict
+) -> None:
+    """The same bits, forward and backward, and the normalised activation is never written."""
+    if not runs(level):
+        pytest.skip(f"this machine has no {level}")
+    _core.set_isa(level)
+    sw.backends.cpu.set_conv_algorithm(algorithm)
+    g = np.random.default_rng(1)
+    x, w = g.standard_normal((3, channels, size, size)), g.standard_normal(weight)
+    found = []
+    for on in (False, True):
+        with deferral(on):
+            leaf = sw.from_numpy(x.astype(np.float32)).to(dtype).requires_grad_()
+            kernel = sw.from_numpy(w.astype(np.float32)).to(dtype).requires_grad_()
+            image = F.max_pool2d(leaf * 1.5, 1)  # channels-last
+            z = F.relu(F.batch_norm(image, None, None, training=True))
+            y = F.conv2d(z, kernel, **arguments)
+            (y * y).sum().backward()
+            assert _core._waits(z) == on
+            found.append([y, leaf.grad, kernel.grad])
+    for at_once, loaded in zip(*found, strict=True):
+        same(loaded, at_once)
 
 
 def test_hooks_and_retained_gradients_see_every_tensor() -> None:

@@ -13,6 +13,10 @@ struct ConvPrologue {
   FusedAct act = FusedAct::None;                   // where channels are a multiple of 4
   const float* mean = nullptr;                     // null: zeros
   explicit operator bool() const { return scale != nullptr; }
+  SW_INLINE ConvPrologue from(int64_t channel) const {  // of the channels from this one on
+    if (!scale) return {};
+    return {scale + channel, shift + channel, act, mean ? mean + channel : nullptr};
+  }
 };
 
 // With z, the convolution with its bias:

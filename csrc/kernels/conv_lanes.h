@@ -10,8 +10,8 @@ namespace skipway::SW_ISA {
 
 template <class S>
 void lanes_correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
-                     bool add);
+                     bool add, const ConvPrologue& prologue = {});
 template <class S>
-void lanes_weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight);
+void lanes_weight_grad(const ConvShape& shape, const S* x, const ConvPrologue& prologue, const S* dy, S* dweight);
 
 }  // namespace skipway::SW_ISA

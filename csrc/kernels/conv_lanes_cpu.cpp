@@ -227,10 +227,10 @@ struct LanesSetup {
   Blocks blocks;
   Frame frame;
   Pass* passes;
-  explicit LanesSetup(const Plan& p) {
+  LanesSetup(const Plan& p, const ConvPrologue& prologue) {
     channels = round_up(p.from_channels, Lanes<T>::n);
     blocks = make_blocks(p, p.macs() * kEffort, p.frame_positions() * channels * int64_t(sizeof(T)), kFrameCache);
-    frame = make_frame(p, blocks, channels, sizeof(T) != sizeof(S));
+    frame = make_frame(p, blocks, channels, sizeof(T) != sizeof(S), prologue);
     char* tables = static_cast<char*>(
         thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
     passes = reinterpret_cast<Pass*>(tables);
@@ -243,14 +243,14 @@ struct LanesSetup {
 
 template <class S>
 void lanes_correlate(Direction direction, const ConvShape& s, const S* from, const S* weight, const S* bias, S* to,
-                     bool add) {
+                     bool add, const ConvPrologue& prologue) {
   using T = accumulate_type<S>;
   constexpr int n = Lanes<T>::n;
   const Plan p = make_plan(s, direction);
   if (s.batch * p.to_image == 0) return;
   if (!p.covers && !add) fill_results(p, bias, to);
   if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
-  const LanesSetup<T, S> setup(p);
+  const LanesSetup<T, S> setup(p, prologue);
   const int64_t vecs = setup.channels / n;
   const T* weights = pack_lanes<T>(p, setup.passes, weight, vecs);
   T* padded_bias = nullptr;
@@ -281,19 +281,20 @@ void lanes_correlate(Direction direction, const ConvShape& s, const S* from, con
 }
 
 template <class S>
-void lanes_weight_grad(const ConvShape& s, const S* x, const S* dy, S* dweight) {
+void lanes_weight_grad(const ConvShape& s, const S* x, const ConvPrologue& prologue, const S* dy, S* dweight) {
   using T = accumulate_type<S>;
   const Plan p = make_plan(s, Direction::Forward);
   if (s.batch * p.to_image == 0) return clear(dweight, p.to_channels * p.from_group * p.taps);
-  const LanesSetup<T, S> setup(p);
+  const LanesSetup<T, S> setup(p, prologue);
   dispatch_group(p.from_group, [&]<int GROUP>() {
     weight_gradient<T, S, GROUP>(p, setup.passes[0], setup.frame, setup.blocks, x, dy, dweight);
   });
 }
 
-#define SW_LANES(S)                                                                                      \
-  template void lanes_correlate<S>(Direction, const ConvShape&, const S*, const S*, const S*, S*, bool); \
-  template void lanes_weight_grad<S>(const ConvShape&, const S*, const S*, S*);
+#define SW_LANES(S)                                                                                     \
+  template void lanes_correlate<S>(Direction, const ConvShape&, const S*, const S*, const S*, S*, bool, \
+                                   const ConvPrologue&);                                                \
+  template void lanes_weight_grad<S>(const ConvShape&, const S*, const ConvPrologue&, const S*, S*);
 SW_LANES(float)
 SW_LANES(double)
 SW_LANES(bfloat16)

@@ -6,6 +6,7 @@
 // that no tap needs a check.
 #pragma once
 #include "core/parallel.h"
+#include "kernels/conv_prologue.h"
 #include "kernels/conv_shape.h"
 #include "kernels/gemm.h"
 
@@ -80,6 +81,7 @@ struct Frame {
   int64_t image;              // elements from one image of the frame to the next
   int64_t channels;           // elements from one position of the innermost axis to the next
   bool in_place;
+  ConvPrologue prologue;  // of the image, on its way into frames
 };
 
 struct Blocks {
@@ -133,7 +135,8 @@ Plan make_plan(const ConvShape& shape, Direction direction);
 // macs and bytes: multiply-adds and frame bytes of one image; cache: bytes that a block's frames may take.
 Blocks make_blocks(const Plan& plan, int64_t macs, int64_t bytes, int64_t cache);
 // channels: elements per position; must_copy: elements have to be converted.
-Frame make_frame(const Plan& plan, const Blocks& blocks, int64_t channels, bool must_copy);
+Frame make_frame(const Plan& plan, const Blocks& blocks, int64_t channels, bool must_copy,
+                 const ConvPrologue& prologue = {});
 // Elements per position of a frame. Pixels of a pointwise convolution that are a multiple of 2 KB apart share a cache
 // set: their frames hold a few elements more.
 SW_INLINE int64_t frame_channels(const Plan& p, int64_t element_bytes) {
@@ -187,12 +190,14 @@ void fill_frames(const Plan& p, const Frame& f, const BlockRange& r, const S* fr
         const S* source =
             from + ((((r.image0 + n) * p.from_size[0] + d) * p.from_size[1] + h) * p.from_size[2] + low[2] + left) * c;
         T* at = row + left * f.channels;
-        if (pad == 0) {
+        if (f.prologue) {
+          if constexpr (sizeof(T) <= 4) prologue_rows(f.prologue, right - left, c, source, c, at, f.channels);
+        } else if (pad == 0) {
           convert(source, at, (right - left) * c);
         } else {
-          for (int64_t w = left; w < right; ++w, at += f.channels, source += c)
-            convert(source, at, c), clear(at + c, pad);
+          for (int64_t w = 0; w < right - left; ++w) convert(source + w * c, at + w * f.channels, c);
         }
+        for (int64_t w = 0; pad > 0 && w < right - left; ++w) clear(at + w * f.channels + c, pad);
         clear(row + right * f.channels, (extent[2] - right) * f.channels);
       }
 }

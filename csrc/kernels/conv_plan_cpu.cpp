@@ -52,10 +52,11 @@ Blocks make_blocks(const Plan& p, int64_t macs, int64_t bytes, int64_t cache) {
   return b;
 }
 
-Frame make_frame(const Plan& p, const Blocks& b, int64_t channels, bool must_copy) {
+Frame make_frame(const Plan& p, const Blocks& b, int64_t channels, bool must_copy, const ConvPrologue& prologue) {
   Frame f{};
   f.channels = channels;
-  f.in_place = !must_copy && channels == p.from_channels;
+  f.prologue = prologue;
+  f.in_place = !must_copy && !prologue && channels == p.from_channels;
   for (int d = 0; d < 3; ++d) {
     f.low[d] = p.low_shift[d];
     f.extent[d] = p.extent(d, d == b.split ? b.length : p.positions[d]);

@@ -27,10 +27,10 @@ Tensor weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, co
   const bool direct = conv_algorithm(s, DType::BFloat16, ConvPass::WeightGrad, 1) == ConvAlgorithm::Direct;
   const bool wide = dtype == DType::Float32 && direct && runs_bf16_weight_grad(s);
   const Tensor dweight = empty(weight.shape(), wide ? dtype : DType::BFloat16, weight.device());
+  const ConvImage image = conv_image(s, x, ConvPass::WeightGrad);
   if (wide) {
-    launch_bf16(conv_bf16_weight_grad, {s, x.data(), dy.data(), dweight.data(), dtype});
+    launch_bf16(conv_bf16_weight_grad, {s, image.data, dy.data(), dweight.data(), dtype, image.prologue});
   } else {
-    const ConvImage image = conv_image(s, x, ConvPass::WeightGrad);
     launch(x.device(), conv_weight_grad,
            ConvWeightGradArgs{s, DType::BFloat16, image.data, dy.data(), dweight.data(), false, image.prologue});
   }
@@ -79,14 +79,14 @@ bool runs_bf16_weight_grad(const ConvShape& s) {
 bool conv_forward_bf16(const ConvForwardArgs& a) {
   if (a.dtype != DType::BFloat16 || !runs_bf16(a.shape)) return false;
   const ConvEpilogue epilogue = a.epilogue.mean ? ConvEpilogue{} : a.epilogue;
-  return launch_bf16(
-      conv_bf16, {a.shape, false, a.x, a.weight, a.bias, a.dtype, a.dtype, a.y, false, epilogue, a.packed, nullptr});
+  return launch_bf16(conv_bf16, {a.shape, false, a.x, a.weight, a.bias, a.dtype, a.dtype, a.y, false, a.prologue,
+                                 epilogue, a.packed, nullptr});
 }
 
 bool conv_packed_bytes_bf16(const ConvPackedBytesArgs& a) {
   if (a.dtype != DType::BFloat16 || !runs_bf16(a.shape)) return false;
-  return launch_bf16(conv_bf16,
-                     {a.shape, false, nullptr, nullptr, nullptr, a.dtype, a.dtype, nullptr, false, {}, {}, a.bytes});
+  return launch_bf16(
+      conv_bf16, {a.shape, false, nullptr, nullptr, nullptr, a.dtype, a.dtype, nullptr, false, {}, {}, {}, a.bytes});
 }
 
 bool conv_data_grad_bf16(const ConvDataGradArgs& a) {
@@ -102,12 +102,13 @@ bool conv_data_grad_bf16(const ConvDataGradArgs& a) {
                                  a.dx.mode == GradMode::Add,
                                  {},
                                  {},
+                                 {},
                                  nullptr});
 }
 
 bool conv_weight_grad_bf16(const ConvWeightGradArgs& a) {
   if (a.dtype != DType::BFloat16 || !runs_bf16_weight_grad(a.shape)) return false;
-  return launch_bf16(conv_bf16_weight_grad, {a.shape, a.x, a.dy, a.dweight, a.dtype});
+  return launch_bf16(conv_bf16_weight_grad, {a.shape, a.x, a.dy, a.dweight, a.dtype, a.prologue});
 }
 
 }  // namespace skipway

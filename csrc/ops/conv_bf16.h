@@ -17,7 +17,8 @@ struct ConvBf16Args {
   const void* bias;  // may be null
   DType weight_dtype, bias_dtype;
   void* to;
-  bool add;               // to the values that are there
+  bool add;  // to the values that are there
+  ConvPrologue prologue;
   ConvEpilogue epilogue;  // without moments
   ConvPacked packed;
   int64_t* packed_bytes;  // not null: out, instead of computing
@@ -27,6 +28,7 @@ struct ConvBf16WeightGradArgs {
   const void *x, *dy;
   void* dweight;
   DType dweight_dtype;
+  ConvPrologue prologue;  // of x
 };
 SW_DECLARE_BF16_KERNEL(conv_bf16, ConvBf16Args)
 SW_DECLARE_BF16_KERNEL(conv_bf16_weight_grad, ConvBf16WeightGradArgs)

@@ -362,7 +362,7 @@ void conv_bf16(const ConvBf16Args& a) {
   const bool narrow = is_narrow(p, c.blocks.images);
   c.vecs = panel_vecs(c.padded, narrow ? c.blocks.images : p.positions[2]);
   const int64_t channels = c.tap + frame_channels(p, sizeof(bfloat16)) - p.from_channels;
-  c.frame = make_frame(p, c.blocks, channels, c.tap != p.from_channels);
+  c.frame = make_frame(p, c.blocks, channels, c.tap != p.from_channels, a.prologue);
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));

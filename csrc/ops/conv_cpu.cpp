@@ -237,7 +237,7 @@ void finish_block(const Correlation<T, S>& c, const ConvEpilogue& epilogue, cons
 
 template <class T, class S>
 void correlate(Direction direction, const ConvShape& shape, const S* from, const S* weight, const S* bias, S* to,
-               bool add, const ConvPacked& kept, const ConvEpilogue& epilogue) {
+               bool add, const ConvPrologue& prologue, const ConvPacked& kept, const ConvEpilogue& epilogue) {
   const ConvShape s = flattened(shape);
   Correlation<T, S> c{};
   c.plan = make_plan(s, direction);
@@ -253,7 +253,7 @@ void correlate(Direction direction, const ConvShape& shape, const S* from, const
   c.blocks = make_blocks(p, macs, p.frame_positions() * p.from_channels * int64_t(sizeof(T)), kFrameCache);
   const bool narrow = is_narrow(p, c.blocks.images);
   c.vecs = panel_vecs<T>(c.plan.to_group, narrow ? c.blocks.images : p.positions[2]);
-  c.frame = make_frame(p, c.blocks, frame_channels(p, sizeof(T)), sizeof(T) != sizeof(S));
+  c.frame = make_frame(p, c.blocks, frame_channels(p, sizeof(T)), sizeof(T) != sizeof(S), prologue);
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
@@ -293,18 +293,16 @@ void conv_forward(const ConvForwardArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::Forward, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_forward(a);
-    ConvForwardArgs plain = a;
-    plain.x = prologue_pass(a.shape, a.dtype, a.x, a.prologue);
-    const S *x = static_cast<const S*>(plain.x), *weight = static_cast<const S*>(a.weight),
+    const S *x = static_cast<const S*>(a.x), *weight = static_cast<const S*>(a.weight),
             *bias = static_cast<const S*>(a.bias);
     S* y = static_cast<S*>(a.y);
-    const bool done = conv_forward_bf16(plain);
+    const bool done = conv_forward_bf16(a);
     if (done) {
     } else if (algorithm == ConvAlgorithm::Lanes) {
-      lanes_correlate<S>(Direction::Forward, a.shape, x, weight, bias, y, false);
+      lanes_correlate<S>(Direction::Forward, a.shape, x, weight, bias, y, false, a.prologue);
     } else {
       const bool mapped = !a.epilogue.mean && sizeof(S) <= 4;  // by block, while it is in the cache
-      correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.packed,
+      correlate<accumulate_type<S>>(Direction::Forward, a.shape, x, weight, bias, y, false, a.prologue, a.packed,
                                     mapped ? a.epilogue : ConvEpilogue{});
       if (mapped) return;
     }
@@ -337,7 +335,7 @@ void conv_data_grad(const ConvDataGradArgs& a) {
     if (algorithm == ConvAlgorithm::Lanes) {
       lanes_correlate<S>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add);
     } else {
-      correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add, {}, {});
+      correlate<accumulate_type<S>>(Direction::DataGrad, a.shape, dy, weight, bias, dx, add, {}, {}, {});
     }
   });
 }

@@ -6,9 +6,6 @@
 
 namespace skipway::SW_ISA {
 
-// The source image that the convolution is to read: x, or what the prologue makes of it, in the calling thread's
-// scratch memory.
-const void* prologue_pass(const ConvShape& shape, DType dtype, const void* x, const ConvPrologue& prologue);
 // y holds z.
 void epilogue_pass(const ConvForwardArgs& args);
 // The map alone, on the channels [c0, c1) of `rows` positions of y from `row` on.

@@ -8,25 +8,23 @@
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kPart = 5, kParts, kCopy };
+enum Slot { kPart = 5, kParts };
 constexpr int64_t kPartRows = 1024;
 
 int64_t positions(const int64_t* size) { return size[0] * size[1] * size[2]; }
 
-// to = act((from - mean[c]) * scale[c] + shift[c] + residual) for the channels [c0, c1) of rows; mean, scale and
-// residual may be null.
+// y = act(y * scale[c] + shift[c] + residual) for the channels [c0, c1) of rows; scale and residual may be null.
 template <class S, FusedAct A>
-void map_rows(int64_t rows, int64_t channels, int64_t c0, int64_t c1, const S* from, const float* mean,
-              const float* scale, const float* shift, const S* residual, S* to) {
+void map_rows(int64_t rows, int64_t channels, int64_t c0, int64_t c1, const float* scale, const float* shift,
+              const S* residual, S* y) {
   constexpr int n = Lanes<S>::n;
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t c = c0; c < c1; c += n) {
       const int64_t at = row * channels + c, lanes = smaller(n, c1 - c);
-      vfloat z = take(from + at, lanes);
-      if (mean) z -= take(mean + c, lanes);
+      vfloat z = take(y + at, lanes);
       if (scale) z = z * take(scale + c, lanes) + take(shift + c, lanes);
       if (residual) z += take(residual + at, lanes);
-      put(to + at, fused_act<A>(z), lanes);
+      put(y + at, fused_act<A>(z), lanes);
     }
 }
 
@@ -58,8 +56,7 @@ void epilogue_rows(const ConvEpilogue& e, S* y, int64_t channels, int64_t row, i
   const int64_t at = row * channels;
   const S* residual = static_cast<const S*>(e.residual);
   dispatch_act(e.act, [&]<FusedAct A>(ActTag<A>) {
-    map_rows<S, A>(rows, channels, c0, c1, y + at, nullptr, e.scale, e.shift, residual ? residual + at : nullptr,
-                   y + at);
+    map_rows<S, A>(rows, channels, c0, c1, e.scale, e.shift, residual ? residual + at : nullptr, y + at);
   });
 }
 template void epilogue_rows<float>(const ConvEpilogue&, float*, int64_t, int64_t, int64_t, int64_t, int64_t);
@@ -90,26 +87,7 @@ void finish(const ConvForwardArgs& a) {
   }
 }
 
-template <class S>
-const S* prepare(const ConvShape& s, const S* x, const ConvPrologue& p) {
-  const int64_t channels = s.in_channels, rows = s.batch * positions(s.in);
-  S* copy = static_cast<S*>(thread_scratch(kCopy, size_t(rows * channels) * sizeof(S)));
-  parallel_for(rows, larger(1, (64 << 10) / channels), [&](int64_t begin, int64_t end) {
-    const int64_t at = begin * channels;
-    dispatch_act(p.act, [&]<FusedAct A>(ActTag<A>) {
-      map_rows<S, A>(end - begin, channels, 0, channels, x + at, p.mean, p.scale, p.shift, nullptr, copy + at);
-    });
-  });
-  return copy;
-}
-
 }  // namespace
-
-const void* prologue_pass(const ConvShape& s, DType dtype, const void* x, const ConvPrologue& p) {
-  if (!p) return x;
-  return dtype == DType::BFloat16 ? static_cast<const void*>(prepare(s, static_cast<const bfloat16*>(x), p))
-                                  : prepare(s, static_cast<const float*>(x), p);
-}
 
 void epilogue_pass(const ConvForwardArgs& a) {
   if (a.dtype == DType::BFloat16) return finish<bfloat16>(a);

@@ -1,18 +1,18 @@
 #include "ops/conv_image.h"
 
-#include <algorithm>
-
 #include "ops/conv_plan.h"
 
 namespace skipway {
 namespace {
 
-// Can the kernel normalise in passing? The others would have to make a copy, which others can then read as well.
+// Does the kernel copy the image in any case, so that it can normalise in passing? What the others would have to write,
+// others can then read as well.
 bool loads_norms(const ConvShape& shape, DType dtype, ConvPass pass, Device device) {
   if (!device.is_cpu()) return conv_cuda_loads_norms(shape, dtype, pass, device);
   if (dtype != DType::Float32 && dtype != DType::BFloat16) return false;
-  const int64_t lanes = std::min(64, 16 << int(current_isa())) / size_of(accumulate_dtype(dtype));
-  return conv_algorithm(shape, dtype, pass, lanes) == ConvAlgorithm::Winograd;
+  for (int64_t padding : shape.padding)
+    if (padding > 0) return true;
+  return false;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // then added in order.
 #include "core/parallel.h"
 #include "kernels/bf16_transpose.h"
+#include "kernels/conv_prologue.h"
 #include "ops/conv_bf16.h"
 
 namespace skipway::SW_ISA {
@@ -38,6 +39,7 @@ struct WeightGrad {
   Side h, w;
   int64_t batch, channels, results, padded;  // padded: result channels, rounded up to whole vectors
   const bfloat16 *x, *dy;
+  ConvPrologue prologue;                 // of x
   bool unfold;                           // few channels: the taps of a row become rows of xt of their own
   int64_t images, rows, groups, pieces;  // of blocks: images and output rows; groups of images, pieces of an image
   int64_t pitch, lines;                  // of q: per row, and rows per image of a block
@@ -56,6 +58,7 @@ struct Block {
 // One plane of the padded images of a block, [q][channel].
 void fill_linear(const WeightGrad& g, const Block& b, int64_t plane_h, int64_t plane_w, int64_t count, bfloat16* to) {
   const int64_t c = b.channels;
+  const ConvPrologue prologue = g.prologue.from(b.channel);
   for (int64_t n = 0; n < b.images; ++n)
     for (int64_t line = 0; line < g.lines; ++line) {
       bfloat16* row = to + (n * g.lines + line) * g.pitch * c;
@@ -71,7 +74,9 @@ void fill_linear(const WeightGrad& g, const Block& b, int64_t plane_h, int64_t p
       const bfloat16* from =
           g.x + b.channel + (((b.image + n) * g.h.in + ih) * g.w.in + first * stride + offset) * g.channels;
       clear(row, first * c);
-      if (stride == 1 && c == g.channels) {
+      if (prologue) {
+        prologue_rows(prologue, last - first, c, from, stride * g.channels, row + first * c, c);
+      } else if (stride == 1 && c == g.channels) {
         __builtin_memcpy(static_cast<void*>(row + first * c), from, size_t((last - first) * c) * sizeof(bfloat16));
       } else {
         for (int64_t j = first; j < last; ++j, from += stride * g.channels)
@@ -301,6 +306,7 @@ void conv_bf16_weight_grad(const ConvBf16WeightGradArgs& a) {
   g.batch = s.batch, g.channels = s.in_channels, g.results = s.out_channels;
   g.padded = round_up(g.results, kBf16Lanes);
   g.x = static_cast<const bfloat16*>(a.x), g.dy = static_cast<const bfloat16*>(a.dy);
+  g.prologue = a.prologue;
   g.unfold = g.channels <= kSmallChannels && g.w.taps > 1;
   const bool wide = a.dweight_dtype == DType::Float32;
   const int64_t weights = g.results * g.channels * g.h.taps * g.w.taps;

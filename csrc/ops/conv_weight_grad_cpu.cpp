@@ -8,7 +8,6 @@
 #include "kernels/gemm.h"
 #include "ops/conv.h"
 #include "ops/conv_bf16.h"
-#include "ops/conv_fused.h"
 #include "ops/conv_winograd.h"
 
 namespace skipway::SW_ISA {
@@ -207,7 +206,7 @@ void share_out(WeightGrad<T, S>& g, int64_t macs) {
 }
 
 template <class T, class S>
-void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
+void weight_grad(const ConvShape& shape, const S* x, const ConvPrologue& prologue, const S* dy, S* dweight) {
   constexpr int n = Lanes<T>::n;
   const ConvShape s = flattened(shape);
   WeightGrad<T, S> g{};
@@ -222,7 +221,7 @@ void weight_grad(const ConvShape& shape, const S* x, const S* dy, S* dweight) {
   g.blocks = make_blocks(p, large ? 0 : macs, elements * int64_t(sizeof(T)), large ? kLargeBlockCache : kBlockCache);
   // In place, a last run that does not fill its vectors would read past the tensor.
   const bool must_copy = sizeof(T) != sizeof(S) || g.in_group % n != 0;
-  g.frame = make_frame(p, g.blocks, frame_channels(p, sizeof(T)), must_copy);
+  g.frame = make_frame(p, g.blocks, frame_channels(p, sizeof(T)), must_copy, prologue);
   make_passes(p, g.frame, g.in_group, !is_narrow(p, g.blocks.images), &g.pass,
               static_cast<int64_t*>(thread_scratch(kTables, 2 * size_t(p.taps) * sizeof(int64_t))));
   // Where runs leave so much of their vectors empty that multiplications take longer than the copies, in cycles a
@@ -278,11 +277,9 @@ void conv_weight_grad(const ConvWeightGradArgs& a) {
   dispatch_float(a.dtype, [&]<class S>(Type<S>) {
     const ConvAlgorithm algorithm = conv_algorithm(a.shape, a.dtype, ConvPass::WeightGrad, Lanes<S>::n);
     if (algorithm == ConvAlgorithm::Winograd) return winograd_weight_grad(a);
-    ConvWeightGradArgs plain = a;
-    plain.x = prologue_pass(a.shape, a.dtype, a.x, a.prologue);
-    if (conv_weight_grad_bf16(plain)) return;
+    if (conv_weight_grad_bf16(a)) return;
     const auto run = algorithm == ConvAlgorithm::Lanes ? lanes_weight_grad<S> : weight_grad<accumulate_type<S>, S>;
-    run(a.shape, static_cast<const S*>(plain.x), static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
+    run(a.shape, static_cast<const S*>(a.x), a.prologue, static_cast<const S*>(a.dy), static_cast<S*>(a.dweight));
   });
 }
 
