@@ -6,6 +6,7 @@ none, on the emulator of tests/cuda_emulator, which is built if need be. If that
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -15,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import amx_emulator
 import pytest
 import skipway as sw
 from skipway import _core
 
 HERE = Path(__file__).resolve().parent
 ISAS = ("baseline", "avx2", "avx512")
-BF16_LEVELS = ("avx512_bf16", "amx", "amx_model")  # of bfloat16 products; the last is a model that runs everywhere
+BF16_LEVELS = ("avx512_bf16", "amx")  # of bfloat16 products
 NO_CUDA = "no_cuda_library"
 NARROW = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
@@ -32,9 +34,21 @@ def available_isas() -> list[str]:
 
 
 def runs(level: str) -> bool:
-    """Does this machine run the level of `_core.set_isa`?"""
+    """Does this machine run the level of `_core.set_isa`, the instructions of amx on the emulator if need be?"""
     order = (*ISAS, *BF16_LEVELS)
-    return level == "amx_model" or order.index(level) <= order.index(_core.best_isa())
+    if level == "amx" and amx_emulator.possible(_core.best_isa()):
+        emulate_tiles()
+        return True
+    return order.index(level) <= order.index(_core.best_isa())
+
+
+@functools.cache
+def emulate_tiles() -> amx_emulator.Emulator:
+    """From here on, this process executes the instructions of AMX."""
+    emulator = amx_emulator.Emulator(amx_emulator.library())
+    emulator.install()
+    _core._assume_tiles()
+    return emulator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -120,7 +134,7 @@ def isa(request: Any) -> Iterator[str]:
 
 @pytest.fixture(params=BF16_LEVELS)
 def bf16_level(request: Any, restore: None) -> str:
-    """Runs the test with the bfloat16 products of each level that this machine has, and with the model of AMX."""
+    """Runs the test with the bfloat16 products of each level, those of AMX on the emulator where there are no tiles."""
     if not runs(request.param):
         pytest.skip(f"this machine has no {request.param}")
     _core.set_isa(request.param)

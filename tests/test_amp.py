@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import skipway as sw
 import skipway.nn.functional as F
+from conftest import runs
 from op_cases import round_to
 from op_runner import array_of
 from skipway import _amp_state, _core, models, nn
 from skipway.testing import reference as R
 from tolerances import WINOGRAD, allowed
 
-LEVELS = ("avx2", "avx512", "avx512_bf16", "amx", "amx_model")
+LEVELS = ("avx2", "avx512", "avx512_bf16", "amx")
 
 
 @pytest.fixture(params=LEVELS)
 def level(request: Any, restore: None) -> str:
-    order = ["baseline", *LEVELS]
-    if request.param != "amx_model" and order.index(request.param) > order.index(_core.best_isa()):
+    if not runs(request.param):
         pytest.skip(f"this machine has no {request.param}")
     _core.set_isa(request.param)
     return str(request.param)
@@ -50,7 +50,7 @@ def test_convolution_of_float32_parameters(level: str, x_dtype: str, kwargs: dic
         limit = allowed("conv2d", "bfloat16", value, length, 1.0, WINOGRAD)
         assert np.all(np.abs(array_of(got) - value) <= limit)
     assert all(t.grad.dtype is sw.float32 for t in (tx, tw, tb))
-    if groups == 1 and level in ("avx512_bf16", "amx", "amx_model"):  # sums that were not rounded to bfloat16
+    if groups == 1 and level in ("avx512_bf16", "amx"):  # sums that were not rounded to bfloat16
         assert np.all(np.abs(array_of(tw.grad) - expected[2]) <= allowed("conv2d", "float32", expected[2], pixels, 1.0))
 
 

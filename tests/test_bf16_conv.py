@@ -1,4 +1,4 @@
-"""Convolutions of bfloat16 images on instructions that multiply bfloat16: every level, and the model of AMX's tiles."""
+"""Convolutions of bfloat16 images on instructions that multiply bfloat16: every level."""
 
 from __future__ import annotations
 
@@ -127,12 +127,12 @@ def test_levels_can_be_chosen(restore: None) -> None:
     with pytest.raises(ValueError, match="expected baseline, avx2, avx512, avx512_bf16 or amx, got neon"):
         _core.set_isa("neon")
     code = "import skipway as sw; print(sw._core.get_isa(), sw.config()['instruction set'])"
-    for level in ("avx512_bf16", "amx", "amx_model"):
+    for level in ("avx512_bf16", "amx"):
         environment = dict(os.environ, SKIPWAY_ISA=level)
         shown = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
         )
-        order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx", "amx_model"]
+        order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx"]
         runs = min(level, _core.best_isa(), key=order.index)
         assert shown.stdout.split()[:2] == [runs, runs]
 

@@ -1,4 +1,4 @@
-"""Matrix products and linear layers of bfloat16 on instructions that multiply it: every level, and AMX's model."""
+"""Matrix products and linear layers of bfloat16 on instructions that multiply it: every level."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ void add_settings(py::module_& m) {
         set_level(level);
       },
       "name"_a, "Chooses the kernels' instruction set: baseline, avx2, avx512, avx512_bf16 or amx.");
+  m.def("_assume_tiles", &assume_tiles, "Lets set_isa choose amx where the tests emulate its instructions.");
   m.def("_deferral", &deferral_enabled, "Do norms, sums and activations wait until they are read?");
   m.def("_waits", [](const Tensor& t) { return t.storage()->pending.load(); }, "input"_a, "Is t yet to be computed?");
   m.def("_set_deferral", &set_deferral_enabled, "on"_a, "Results do not depend on it.");

@@ -14,6 +14,8 @@
 namespace skipway {
 namespace {
 
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
+
 #ifdef SW_X86
 // Tiles with bfloat16 products (CPUID leaf 7: EDX bits 22 and 24), state that the system saves (XCR0 bits 17 and 18),
 // and leave to use it: Linux hands the 8 KB of tile data out on request, per process.
@@ -56,12 +58,9 @@ Level& chosen() {
   return level;
 }
 
-Isa isa_of(Level level) {
-  if (level == Level::AmxModel) level = best_level();
-  return level > Level::Avx512 ? Isa::Avx512 : Isa(level);
-}
+Isa isa_of(Level level) { return level > Level::Avx512 ? Isa::Avx512 : Isa(level); }
 
-constexpr int kChoices = int(Level::AmxModel);  // of SKIPWAY_ISA
+bool tiles_assumed = false;
 
 }  // namespace
 
@@ -73,19 +72,23 @@ Level best_level() {
 Level current_level() { return chosen(); }
 
 void set_level(Level level) {
-  SW_CHECK_VALUE(level <= best_level() || level == Level::AmxModel, "set_isa: this CPU runs at most ",
+  SW_CHECK_VALUE(level <= best_level() || (level == Level::Amx && tiles_assumed), "set_isa: this CPU runs at most ",
                  name_of(best_level()), ", got ", name_of(level));
   chosen() = level;
 }
 
-const char* name_of(Level level) {
-  static const char* const names[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx", "amx_model"};
-  return names[int(level)];
+void assume_tiles() {
+  SW_CHECK_VALUE(best_level() >= Level::Avx512Bf16,
+                 "_assume_tiles: the kernels of amx need avx512_bf16 too, and this CPU runs at most ",
+                 name_of(best_level()));
+  tiles_assumed = true;
 }
 
+const char* name_of(Level level) { return kNames[int(level)]; }
+
 Level parse_level(const char* name) {
-  for (int i = 0; i <= kChoices; ++i)
-    if (!std::strcmp(name, name_of(Level(i)))) return Level(i);
+  for (int i = 0; i <= int(Level::Amx); ++i)
+    if (!std::strcmp(name, kNames[i])) return Level(i);
   throw ValueError(concat("SKIPWAY_ISA: expected baseline, avx2, avx512, avx512_bf16 or amx, got ", name));
 }
 

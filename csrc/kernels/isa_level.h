@@ -2,17 +2,17 @@
 // further ones add kernels for bfloat16 products, and run the avx512 kernels for all else:
 //   avx512_bf16  vdpbf16ps, a product of pairs per lane
 //   amx          tiles of 16 x 16 products, where the kernel lets this process use them
-//   amx_model    the amx kernels on a plain C++ model of the tile unit, on any machine: slow, for tests; set_level only
 #pragma once
 #include "kernels/isa.h"
 
 namespace skipway {
 
-enum class Level : uint8_t { Baseline, Avx2, Avx512, Avx512Bf16, Amx, AmxModel };
+enum class Level : uint8_t { Baseline, Avx2, Avx512, Avx512Bf16, Amx };
 
 Level current_level();
 Level best_level();           // what this CPU can run; asks the system for the use of AMX tiles where there are any
 void set_level(Level level);  // throws ValueError when the CPU cannot run it
+void assume_tiles();          // lets set_level choose Amx on a CPU of Avx512Bf16: for tests that emulate the tiles
 const char* name_of(Level level);
 Level parse_level(const char* name);  // throws ValueError
 
@@ -20,7 +20,7 @@ Level parse_level(const char* name);  // throws ValueError
 // which CMake compiles for these levels alone. launch_bf16 returns false where the present level has none.
 template <class Args>
 struct Bf16Kernel {
-  void (*unit[3])(const Args&);
+  void (*unit[2])(const Args&);
 };
 template <class Args>
 bool launch_bf16(const Bf16Kernel<Args>& kernel, const Args& args) {
@@ -40,14 +40,7 @@ bool launch_bf16(const Bf16Kernel<Args>& kernel, const Args& args) {
   namespace amx {                          \
   void name(const Args&);                  \
   }                                        \
-  namespace amx_model {                    \
-  void name(const Args&);                  \
-  }                                        \
-  inline constexpr Bf16Kernel<Args> name{{&avx512_bf16::name, &amx::name, &amx_model::name}};
-#else
-#define SW_DECLARE_BF16_KERNEL(name, Args) \
-  namespace amx_model {                    \
-  void name(const Args&);                  \
-  }                                        \
-  inline constexpr Bf16Kernel<Args> name{{nullptr, nullptr, &amx_model::name}};
+  inline constexpr Bf16Kernel<Args> name{{&avx512_bf16::name, &amx::name}};
+#else  // no level has one
+#define SW_DECLARE_BF16_KERNEL(name, Args) inline constexpr Bf16Kernel<Args> name{};
 #endif
