@@ -181,6 +181,61 @@ def test_bfloat16_parameters_keep_float32_states():
     opt.step()
 
 
+def sgd_of(p, buffer=None):
+    """An optimizer of p that made one step, with the momentum buffer that it has or is to have."""
+    opt = optim.SGD([p], lr=0.1, momentum=0.9)
+    p.grad = sw.ones(*p.shape, dtype=p.dtype)
+    opt.step()
+    if buffer is not None:
+        opt.state[p]["momentum_buffer"] = buffer
+    return opt
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_momentum_has_the_dtype_of_its_parameter(dtype):
+    p = nn.Parameter(sw.ones(19, dtype=getattr(sw, dtype)))
+    opt = sgd_of(p)
+    assert opt.state[p]["momentum_buffer"].dtype is p.dtype
+    q = nn.Parameter(p.detach().clone())
+    other = optim.SGD([q], lr=0.1)
+    other.load_state_dict(copy.deepcopy(opt.state_dict()))
+    for x, o in ((p, opt), (q, other)):
+        x.grad = sw.full((19,), 0.5, dtype=x.dtype)
+        o.step()
+        assert o.state[x]["momentum_buffer"].dtype is x.dtype
+    assert p.tolist() == pytest.approx([1 - 0.1 - 0.14] * 19, rel=1 / 128 if dtype == "bfloat16" else 1e-6)
+    np.testing.assert_array_equal(p.detach().float().numpy(), q.detach().float().numpy())
+
+
+def test_momentum_of_another_dtype_is_cast():
+    """A state with a float32 buffer of a bfloat16 parameter, loaded or unpickled, and a parameter whose dtype changed."""
+    p = nn.Parameter(sw.ones(5, dtype=sw.bfloat16))
+    opt = sgd_of(p, buffer=sw.full((5,), 2.0))
+    loaded = optim.SGD([p], lr=0.1, momentum=0.9)
+    loaded.load_state_dict(copy.deepcopy(opt.state_dict()))
+    assert loaded.state[p]["momentum_buffer"].dtype is sw.bfloat16
+    assert loaded.state[p]["momentum_buffer"].tolist() == [2.0] * 5
+    opt.step()
+    assert opt.state[p]["momentum_buffer"].dtype is sw.bfloat16
+    assert opt.state[p]["momentum_buffer"].tolist() == pytest.approx([2.8] * 5, rel=1 / 256)
+    p.data = p.data.float()
+    p.grad = sw.ones(5)
+    opt.step()
+    assert opt.state[p]["momentum_buffer"].dtype is sw.float32
+
+
+def test_momentum_of_bfloat16_does_not_stand_still():
+    """It follows a gradient that became small, to within its rounding, and goes on to 0 with one that is 0."""
+    p = nn.Parameter(sw.zeros(4, dtype=sw.bfloat16))
+    opt = optim.SGD([p], lr=0.0, momentum=0.9)
+    for steps, g, expected in ((1, 1000.0, 1000.0), (200, 1e-3, 1e-2), (2000, 0.0, 0.0)):
+        p.grad = sw.full((4,), g, dtype=sw.bfloat16)
+        for _ in range(steps):
+            opt.step()
+        buffer = opt.state[p]["momentum_buffer"].float().numpy()
+        np.testing.assert_allclose(buffer, expected, rtol=0.03, atol=1e-38)
+
+
 def test_repr_and_hooks():
     p = nn.Parameter(sw.ones(1))
     opt = optim.SGD([p], lr=0.1)

@@ -23,7 +23,8 @@ SW_BINDINGS(optimizer_step) {
 momentum_buffers: one tensor or None for each parameter ([] for none yet). With momentum != 0 a buffer that is None is
 made, as a copy of the gradient. Returns the list of buffers.
 
-States of every optimizer have the parameter's shape, and its dtype except that bfloat16 parameters have float32 states.
+States of every optimizer have the parameter's shape and dtype, except that those of bfloat16 and float16 parameters are
+float32. SGD's buffers have the parameter's dtype always; sums are float32 in either case.
 
 For all optimizers: found_inf, float32 with one element on the parameters' CUDA device, leaves the step out unless it is
 0; then counts, float64 with one element for each parameter, hold the numbers of steps taken, in the place of `steps`.)");

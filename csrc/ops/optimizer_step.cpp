@@ -23,7 +23,9 @@ bool same_order(const Tensor& a, const Shape& strides) {
 // copied for that is copied back by finish().
 class StepBuilder {
  public:
-  explicit StepBuilder(const char* op, const StepControl& control = {}) : op_(op), control_(control) {}
+  // wide_states: states of parameters of a half type are float32.
+  explicit StepBuilder(const char* op, const StepControl& control = {}, bool wide_states = true)
+      : op_(op), control_(control), wide_states_(wide_states) {}
 
   // Starts a parameter; false when it has no gradient.
   bool add(const Tensor& param, const Tensor& grad) {
@@ -34,7 +36,7 @@ class StepBuilder {
                    ", got ", grad.shape());
     strides_ = param.is_dense() ? param.strides() : contiguous_strides(param.shape());
     shape_ = param.shape();
-    state_dtype_ = accumulate_dtype(param.dtype());
+    state_dtype_ = wide_states_ ? accumulate_dtype(param.dtype()) : param.dtype();
     tensors_.push_back({param.dtype(), param.numel(), chunks_, changed(param), read(grad), {}, {}, nullptr});
     chunks_ += (param.numel() + kStepChunk - 1) / kStepChunk;
     SW_CHECK_AS(DeviceError, tensors_.size() == 1 || device_ == param.device(), op_,
@@ -106,6 +108,7 @@ class StepBuilder {
 
   const char* op_;
   const StepControl control_;
+  const bool wide_states_;
   std::vector<StepTensor> tensors_;
   std::vector<std::pair<Tensor, Tensor>> copies_;
   TensorList kept_, changed_;
@@ -171,7 +174,7 @@ TensorList sgd_step(const TensorList& params, const TensorList& grads, TensorLis
   if (momentum_buffers.empty()) momentum_buffers.resize(params.size());
   check_length("sgd_step", "momentum_buffers", momentum_buffers, params);
   if (!control.steps.empty()) check_length("sgd_step", "counts", control.steps, params);
-  StepBuilder builder("sgd_step", control);
+  StepBuilder builder("sgd_step", control, false);
   for (size_t i = 0; i < params.size(); ++i) {
     if (!builder.add(params[i], grads[i]) || !has_buffer) continue;
     builder.count(i);

@@ -31,10 +31,9 @@ SW_INLINE void for_chunks(const StepList& list, const F& f) {
   });
 }
 
-// One vector of a parameter, its gradient and its states: update(p, g, s) changes p and s.
-template <class T, class Update>
+// One vector of a parameter of dtype T, its gradient and its states of dtype S: update(p, g, s) changes p and s.
+template <class T, class S, class Update>
 SW_INLINE void step_vector(const StepTensor& t, int64_t i, int64_t count, const Update& update) {
-  using S = accumulate_type<T>;
   using V = typename Lanes<T>::vec;
   const bool whole = count >= Lanes<T>::n;
   const auto load = [&]<class E>(const E* from) { return whole ? vload(from) : vload_n(from, count); };
@@ -57,15 +56,27 @@ SW_INLINE V descend(V g, V p, S sign, S decay) {
   return g;
 }
 
+// States of parameters of dtype T: its accumulate_type, or T itself.
+template <class T>
+struct Wide {
+  using type = accumulate_type<T>;
+};
+template <class T>
+struct Narrow {
+  using type = T;
+};
+
 // make(Type<S>, tensor) gives the update of one tensor; S is what its dtype computes in.
-template <class Make>
+template <template <class> class States = Wide, class Make>
 SW_INLINE void step(const StepList& list, const Make& make) {
-  for_chunks(list, [&](const StepTensor& t, int64_t begin, int64_t end, int64_t) {
+  for_chunks(list, [&](const StepTensor& tensor, int64_t begin, int64_t end, int64_t) {
+    const StepTensor t = tensor;  // which no store can change
     dispatch_float(t.dtype, [&]<class T>(Type<T>) {
+      using S = typename States<T>::type;
       const auto update = make(Type<accumulate_type<T>>{}, t);
       int64_t i = begin;
-      for (; i + Lanes<T>::n <= end; i += Lanes<T>::n) step_vector<T>(t, i, Lanes<T>::n, update);
-      if (i < end) step_vector<T>(t, i, end - i, update);
+      for (; i + Lanes<T>::n <= end; i += Lanes<T>::n) step_vector<T, S>(t, i, Lanes<T>::n, update);
+      if (i < end) step_vector<T, S>(t, i, end - i, update);
     });
   });
 }
@@ -73,7 +84,7 @@ SW_INLINE void step(const StepList& list, const Make& make) {
 }  // namespace
 
 void sgd_kernel(const SgdArgs& args) {
-  step(args.list, [&]<class S>(Type<S>, const StepTensor& t) {
+  step<Narrow>(args.list, [&]<class S>(Type<S>, const StepTensor& t) {
     const S lr = S(args.options.lr), decay = S(args.options.weight_decay), sign = args.options.maximize ? -1 : 1;
     const S momentum = S(args.options.momentum), take = S(1 - args.options.dampening);
     const bool has_buffer = t.state[0] != nullptr, first = t.scale[0] == 1, nesterov = args.options.nesterov;

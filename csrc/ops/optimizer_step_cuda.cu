@@ -152,38 +152,48 @@ __device__ __forceinline__ bool states_are_new(const Step&, const StepTensor&) {
 }
 __device__ __forceinline__ bool states_are_new(const SgdStep&, const StepTensor& t) { return t.scale[0] == 1; }
 
+// What a step's states of parameters of dtype T are stored in.
+template <class T, class Step>
+struct StateOf {
+  using type = math_type<T>;
+};
+template <class T>
+struct StateOf<T, SgdStep> {
+  using type = T;
+};
+
 // N neighbouring elements from i on.
 template <int N, class T, class Step>
 __device__ __forceinline__ void step_pack(const StepTensor& t, int64_t i, const Step& step) {
   using S = math_type<T>;
+  using Stored = typename StateOf<T, Step>::type;
   auto p = load_pack<N>(static_cast<const T*>(t.param) + i);
   const auto g = load_pack<N>(static_cast<const T*>(t.grad) + i);
-  Pack<S, N> states[3] = {};
+  Pack<Stored, N> states[3] = {};
   const bool read_states = !states_are_new(step, t);
 #pragma unroll
   for (int k = 0; k < 3; ++k)
-    if (t.state[k] && read_states) states[k] = load_pack<N>(static_cast<const S*>(t.state[k]) + i);
+    if (t.state[k] && read_states) states[k] = load_pack<N>(static_cast<const Stored*>(t.state[k]) + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     S s[3] = {};
     S param = S(p.v[j]);
 #pragma unroll
     for (int k = 0; k < 3; ++k)
-      if (t.state[k]) s[k] = states[k].v[j];
+      if (t.state[k]) s[k] = S(states[k].v[j]);
     step(t, param, S(g.v[j]), s);
     p.v[j] = T(param);
 #pragma unroll
-    for (int k = 0; k < 3; ++k) states[k].v[j] = s[k];
+    for (int k = 0; k < 3; ++k) states[k].v[j] = Stored(s[k]);
   }
   store_pack(static_cast<T*>(t.param) + i, p);
 #pragma unroll
   for (int k = 0; k < 3; ++k)
-    if (t.state[k]) store_pack(static_cast<S*>(t.state[k]) + i, states[k]);
+    if (t.state[k]) store_pack(static_cast<Stored*>(t.state[k]) + i, states[k]);
 }
 
-template <class T>
+template <class T, class S>
 __device__ __forceinline__ bool aligned(const StepTensor& t) {
-  using S = math_type<T>;
   bool yes = reinterpret_cast<uintptr_t>(t.param) % sizeof(Pack<T, kStepPack<T>>) == 0 &&
              reinterpret_cast<uintptr_t>(t.grad) % sizeof(Pack<T, kStepPack<T>>) == 0;
   for (int k = 0; k < 3; ++k) yes = yes && reinterpret_cast<uintptr_t>(t.state[k]) % sizeof(Pack<S, kStepPack<T>>) == 0;
@@ -216,7 +226,7 @@ __global__ void __launch_bounds__(kThreads, 2) step_tensors(DeviceList list, Ste
     const int64_t end = begin + kStepChunk < t.numel ? begin + kStepChunk : t.numel;
     for_dtype(t.dtype, [&]<class T>(Type<T>) {
       constexpr int N = kStepPack<T>;
-      const int64_t packed = aligned<T>(t) ? begin + (end - begin) / N * N : begin;
+      const int64_t packed = aligned<T, typename StateOf<T, Step>::type>(t) ? begin + (end - begin) / N * N : begin;
       for (int64_t i = begin + threadIdx.x * N; i < packed; i += kThreads * N) step_pack<N, T>(t, i, step);
       for (int64_t i = packed + threadIdx.x; i < end; i += kThreads) step_pack<1, T>(t, i, step);
     });
@@ -307,7 +317,7 @@ __global__ void __launch_bounds__(kThreads, 4) unscale(DeviceList list, const fl
         infinite |= !(x - x == 0);
         v = T(x * S(inverse));
       };
-      const int64_t packed = aligned<T>(t) ? begin + (end - begin) / N * N : begin;
+      const int64_t packed = aligned<T, T>(t) ? begin + (end - begin) / N * N : begin;
       for (int64_t i = begin + threadIdx.x * N; i < packed; i += kThreads * N) {
         auto pack = load_pack<N>(g + i);
 #pragma unroll

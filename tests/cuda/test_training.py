@@ -174,3 +174,30 @@ def test_an_optimizer_goes_on_after_loading() -> None:
     assert all(v.is_cuda for v in first.values() if isinstance(v, sw.Tensor) and v.dim() > 0)
     F.cross_entropy(twin(data[0][0].cuda()), data[0][1].cuda()).backward()
     moved.step()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_momentum_has_the_dtype_of_its_parameter(dtype: str) -> None:
+    """Each step's sum is formed in float32 and rounded once: packs of four elements, a tail, and a second chunk."""
+    narrow = getattr(sw, dtype)
+    rng = np.random.default_rng(3)
+
+    def rounded(a: Any) -> Any:
+        return sw.tensor(np.asarray(a, np.float32)).to(narrow).float().numpy()
+
+    for n in (1, 7, 16384 + 33):
+        start = rounded(rng.standard_normal(n))
+        p = nn.Parameter(sw.tensor(start).to(narrow).cuda())
+        optimizer = sw.optim.SGD([p], lr=0.1, momentum=0.9)
+        momentum = np.zeros(n, np.float32)
+        for _ in range(3):
+            g = rounded(rng.standard_normal(n))
+            p.grad = sw.tensor(g).to(narrow).cuda()
+            optimizer.step()
+            total = np.float32(0.9) * momentum + g
+            start, momentum = rounded(start - np.float32(0.1) * total), rounded(total)
+        buffer = optimizer.state[p]["momentum_buffer"]
+        assert buffer.dtype is p.dtype is narrow
+        last = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-6}[dtype]  # the order of products may differ
+        np.testing.assert_allclose(buffer.float().cpu().numpy(), momentum, rtol=last, atol=last)
+        np.testing.assert_allclose(p.detach().float().cpu().numpy(), start, rtol=last, atol=last)

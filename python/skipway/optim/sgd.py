@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _core
+from .. import _core, _graph_state
 from .._core import Tensor
 from .optimizer import Optimizer, check
 
@@ -13,7 +13,13 @@ class SGD(Optimizer):
     """v = momentum v + (1 - dampening) g, p -= lr v; with Nesterov's momentum p -= lr (g + momentum v).
 
     Sutskever et al. 2013. `weight_decay` * p is added to the gradient g.
+
+    `state[p]["momentum_buffer"]` is v in the dtype of p, bfloat16 too, and each step's sum is formed in float32: what
+    is left of v after a step, usually 0.9 of it, is far from v in any dtype. Adam's moments, one of which keeps 0.999
+    of itself, are float32 for parameters of a half type.
     """
+
+    _narrow_states = frozenset({"momentum_buffer"})
 
     def __init__(
         self,
@@ -55,7 +61,7 @@ class SGD(Optimizer):
             for state in states:
                 state.pop("step", None)
         control = self._control(params, states, momentum)
-        buffers: list[Any] = [s.get("momentum_buffer") for s in states] if momentum else []
+        buffers = _buffers_like(params, states) if momentum else []
         buffers = _core.sgd_step(
             params,
             grads,
@@ -71,3 +77,13 @@ class SGD(Optimizer):
         if momentum:
             for state, buffer in zip(states, buffers, strict=False):
                 state["momentum_buffer"] = buffer
+
+
+def _buffers_like(params: list[Tensor], states: list[dict[str, Any]]) -> list[Any]:
+    """The momentum buffers so far, in the dtypes of the parameters, which may have changed since (`model.bfloat16()`)."""
+    buffers = [state.get("momentum_buffer") for state in states]
+    for i, (p, buffer) in enumerate(zip(params, buffers, strict=False)):
+        if buffer is not None and buffer.dtype is not p.dtype:
+            _graph_state.refuse("casting a momentum buffer")
+            buffers[i] = buffer.to(p.dtype)
+    return buffers
