@@ -208,7 +208,7 @@ def test_momentum_has_the_dtype_of_its_parameter(dtype):
 
 
 def test_momentum_of_another_dtype_is_cast():
-    """A state with a float32 buffer of a bfloat16 parameter, loaded or unpickled, and a parameter whose dtype changed."""
+    """A float32 buffer of a bfloat16 parameter, loaded or already there, and a parameter whose dtype changed."""
     p = nn.Parameter(sw.ones(5, dtype=sw.bfloat16))
     opt = sgd_of(p, buffer=sw.full((5,), 2.0))
     loaded = optim.SGD([p], lr=0.1, momentum=0.9)

@@ -55,6 +55,24 @@ def test_same_bits_at_any_thread_count(threads):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform tells no thread where to run")
+def test_threads_may_run_where_they_might_before(threads):
+    """A worker that sleeps is woken away from its caller, and is free to go anywhere after that."""
+    before = set(os.listdir("/proc/self/task"))
+    threads(4)
+    x = sw.ones(1 << 20)
+    allowed = os.sched_getaffinity(0)
+    for cores in (allowed, {min(allowed)}):
+        mine = [int(t) for t in set(os.listdir("/proc/self/task")) - before]
+        assert len(mine) == 3
+        for t in mine:
+            os.sched_setaffinity(t, cores)
+        for _ in range(5):
+            time.sleep(0.01)  # they sleep after 2 ms
+            assert (x + 1).sum().item() == 2 << 20
+        assert all(os.sched_getaffinity(t) == cores for t in mine)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_fork_after_a_parallel_op():
     code = """

@@ -33,6 +33,7 @@ constexpr int kMaxThreads = 256;
 // kAwake after its last kernel.
 constexpr int kSpins = 2000;  // about 50 us: longer than the gap between most kernels
 constexpr auto kAwake = std::chrono::milliseconds(2);
+constexpr int kFew = 8;  // workers; of more, it is no longer cheap to say where each wakes
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 std::atomic<void (*)()> interrupt_poll{nullptr};
@@ -78,6 +79,39 @@ struct Job {
   }
 };
 
+// While this lives, workers may not run on the caller's core. Linux likes to wake a thread on the core of whoever wakes
+// it, where it would wait for several ms behind a caller who is busy; once awake elsewhere, it stays there.
+class KeepAway {
+ public:
+  explicit KeepAway(std::vector<std::thread>& workers) : workers_(workers) {
+#ifdef __linux__
+    const int here = sched_getcpu();
+    if (here < 0 || here >= CPU_SETSIZE || workers.size() > size_t(kFew)) return;
+    for (size_t i = 0; i < workers.size(); ++i) {
+      if (pthread_getaffinity_np(workers[i].native_handle(), sizeof(cpu_set_t), &before_[i]) != 0) continue;
+      cpu_set_t others = before_[i];
+      CPU_CLR(here, &others);
+      if (CPU_COUNT(&others) == 0 || CPU_EQUAL(&others, &before_[i])) continue;
+      changed_[i] = pthread_setaffinity_np(workers[i].native_handle(), sizeof others, &others) == 0;
+    }
+#endif
+  }
+  KeepAway(const KeepAway&) = delete;
+  ~KeepAway() {
+#ifdef __linux__
+    for (size_t i = 0; i < workers_.size() && i < size_t(kFew); ++i)
+      if (changed_[i]) pthread_setaffinity_np(workers_[i].native_handle(), sizeof(cpu_set_t), &before_[i]);
+#endif
+  }
+
+ private:
+  std::vector<std::thread>& workers_;
+#ifdef __linux__
+  cpu_set_t before_[kFew];
+#endif
+  bool changed_[kFew] = {};
+};
+
 class Pool {
  public:
   explicit Pool(int threads) { resize(threads); }
@@ -117,7 +151,9 @@ class Pool {
  private:
   void wake() {
     epoch_.fetch_add(1);
-    if (sleeping_ > 0) epoch_.notify_all();
+    if (sleeping_ == 0) return;
+    const KeepAway guard(workers_);
+    epoch_.notify_all();
   }
 
   void stay_awake(uint64_t seen) {

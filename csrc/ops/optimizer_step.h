@@ -33,8 +33,8 @@ struct StepControl {
 // In a step that is captured as a CUDA graph the options, and what depends on the count of steps, are values of the
 // graph (core/cuda_graph.h); while those are refreshed, a call with the same options and counts sets them, does nothing
 // else, and looks at no tensor.
-// States have the parameter's shape and its accumulate_dtype (float32 for half types), because a moment that keeps 0.999
-// of itself changes by less than half a unit of bfloat16's last place and would stand still. SGD's buffer has the
+// States have the parameter's shape and its accumulate_dtype (float32 for half types), because a moment that keeps
+// 0.999 of itself changes by less than half a unit of bfloat16's last place and would stand still. SGD's buffer has the
 // parameter's own dtype: it keeps about 0.9. Either is summed in the accumulate_dtype. Layouts may differ.
 struct SgdOptions {
   double lr, momentum, dampening, weight_decay;

@@ -80,7 +80,7 @@ class SGD(Optimizer):
 
 
 def _buffers_like(params: list[Tensor], states: list[dict[str, Any]]) -> list[Any]:
-    """The momentum buffers so far, in the dtypes of the parameters, which may have changed since (`model.bfloat16()`)."""
+    """The momentum buffers so far, in the dtypes that the parameters have now (`model.bfloat16()` changes them)."""
     buffers = [state.get("momentum_buffer") for state in states]
     for i, (p, buffer) in enumerate(zip(params, buffers, strict=False)):
         if buffer is not None and buffer.dtype is not p.dtype:
