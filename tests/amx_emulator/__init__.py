@@ -1,4 +1,4 @@
-"""AMX's tile unit where the CPU has none: emulator.cpp executes its instructions when they trap. x86-64 Linux only.
+"""AMX's tile unit where the CPU has none: emulator.cpp executes its instructions, which trap. x86-64 Linux only.
 
     emulator = Emulator(library()); emulator.install()
 
@@ -58,12 +58,8 @@ class Emulator:
         if self.library.amx_emulator_install() != 0:
             raise OSError("the handler of SIGILL was refused")
 
-    def remove(self) -> None:
-        """From here on, another handler has the signal."""
-        self.library.amx_emulator_remove()
-
     def counts(self) -> dict[str, int]:
-        """Instructions of each kind since the library was loaded; the multiply-adds of all tdpbf16ps; signals."""
+        """Instructions of each kind since the library was loaded; the multiply-adds of all tdpbf16ps; traps."""
         numbers = (ctypes.c_uint64 * len(COUNTED))()
         self.library.amx_emulator_counts(numbers)
         return dict(zip(COUNTED, numbers, strict=True))
