@@ -2,6 +2,7 @@
 // residual network need not be written. For float32 and bfloat16, on CUDA devices float16 too; the coefficients are
 // float32.
 #pragma once
+#include "core/dtype.h"
 #include "kernels/fused_args.h"
 
 namespace skipway {
