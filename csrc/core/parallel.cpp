@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/arena.h"
 #include "core/check.h"
 
 #if defined(__x86_64__)
@@ -229,11 +230,53 @@ Pool& pool() {
   return *the_pool;
 }
 
+// The scratch memory of all threads comes from one arena, so that it needs few pages of the system, which are large.
+class ScratchMemory {
+ public:
+  void* get(size_t bytes) {
+    if (kNoArenas) return std::aligned_alloc(64, bytes);
+    Arena::Block block;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      block = arena_.get(bytes);
+    }
+    try {
+      return Arena::touched(block);
+    } catch (...) {
+      put(block.data);
+      throw;
+    }
+  }
+  void put(void* p) {
+    if (kNoArenas) return std::free(p);
+    if (!p) return;
+    std::lock_guard<std::mutex> lock(mutex_);
+    arena_.put(p);
+  }
+  void before_fork() { mutex_.lock(); }
+  void after_fork() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+  Arena arena_;
+};
+
+// Never destroyed: threads may end after static destructors have run.
+ScratchMemory& scratch_memory() {
+  static ScratchMemory* const memory = [] {
+    auto* m = new ScratchMemory;
+    pthread_atfork([] { scratch_memory().before_fork(); }, [] { scratch_memory().after_fork(); },
+                   [] { scratch_memory().after_fork(); });
+    return m;
+  }();
+  return *memory;
+}
+
 struct Scratch {
   void* data[8] = {};
   size_t bytes[8] = {};
   ~Scratch() {
-    for (void* p : data) std::free(p);
+    for (void* p : data) scratch_memory().put(p);
   }
 };
 
@@ -272,9 +315,11 @@ void parallel_run(int64_t tasks, void (*fn)(void*, int64_t), void* context) {
 void* thread_scratch(int slot, size_t bytes) {
   thread_local Scratch scratch;
   if (scratch.bytes[slot] < bytes) {
-    std::free(scratch.data[slot]);
+    scratch_memory().put(scratch.data[slot]);
+    scratch.data[slot] = nullptr;
+    scratch.bytes[slot] = 0;
     const size_t rounded = (bytes + 4095) / 4096 * 4096;
-    scratch.data[slot] = std::aligned_alloc(64, rounded);
+    scratch.data[slot] = scratch_memory().get(rounded);
     scratch.bytes[slot] = scratch.data[slot] ? rounded : 0;
     if (!scratch.data[slot])
       throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes of scratch were asked for"));

@@ -1,4 +1,5 @@
-// The CPU allocator: blocks in size classes (eight per power of two), cached on free lists per class.
+// The CPU allocator: an arena for large blocks; small ones in size classes (eight per power of two), cached on free
+// lists per class.
 #include "core/storage.h"
 
 #include <algorithm>
@@ -9,63 +10,58 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/arena.h"
 #include "core/check.h"
 #include "core/cuda.h"
 #include "core/cuda_memory.h"
 #include "core/memory_guard.h"
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 namespace skipway {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kHuge = size_t(1) << 21;
 constexpr size_t kLimit = size_t(1) << 47;  // more than an x86-64 process can address
+constexpr size_t kLarge = kNoArenas ? kLimit + 1 : size_t(1) << 20;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-size_t size_class(size_t bytes) {
-  if (bytes <= 512) return round_up(bytes ? bytes : 1, kAlignment);
+// What is taken for a tensor of so many bytes.
+size_t capacity_of(size_t bytes) {
+  if (bytes >= kLarge || bytes <= 512) return round_up(bytes ? bytes : 1, kAlignment);
   const int top = 63 - __builtin_clzll(bytes - 1);
   return round_up(bytes, size_t(1) << (top - 3));
 }
 
 class CpuAllocator {
  public:
+  // Of the size that capacity_of() says.
   void* get(size_t bytes) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    ++stats_.allocations;
-    auto& list = free_[bytes];
-    void* p = nullptr;
-    if (!list.empty()) {
-      p = list.back();
-      list.pop_back();
-      ++stats_.cache_hits;
-    } else {
-      p = system_get(bytes);
-      if (!p) {
-        release_cached();
-        p = system_get(bytes);
-      }
-      if (!p) {
-        throw OutOfMemoryError(concat("out of memory on the CPU: ", bytes, " bytes were asked for, ",
-                                      stats_.allocated_bytes, " are in use"));
-      }
-      stats_.reserved_bytes += int64_t(bytes);
+    Arena::Block block;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      ++stats_.allocations;
+      block = bytes >= kLarge ? large(bytes) : small(bytes);
+      stats_.reserved_bytes = small_bytes_ + int64_t(arena_.held());
       stats_.max_reserved_bytes = std::max(stats_.max_reserved_bytes, stats_.reserved_bytes);
+      stats_.allocated_bytes += int64_t(bytes);
+      stats_.max_allocated_bytes = std::max(stats_.max_allocated_bytes, stats_.allocated_bytes);
     }
-    stats_.allocated_bytes += int64_t(bytes);
-    stats_.max_allocated_bytes = std::max(stats_.max_allocated_bytes, stats_.allocated_bytes);
-    return p;
+    try {
+      return Arena::touched(block);
+    } catch (...) {  // Ctrl-C
+      put(block.data, bytes);
+      throw;
+    }
   }
 
   void put(void* p, size_t bytes) {
     std::lock_guard<std::mutex> lock(mutex_);
     stats_.allocated_bytes -= int64_t(bytes);
-    free_[bytes].push_back(p);
+    if (bytes >= kLarge) {
+      arena_.put(p);
+    } else {
+      free_[bytes].push_back(p);
+    }
   }
 
   void empty_cache() {
@@ -85,24 +81,51 @@ class CpuAllocator {
   void after_fork() { mutex_.unlock(); }
 
  private:
-  static void* system_get(size_t bytes) {
-    void* p =
-        std::aligned_alloc(bytes >= kHuge ? kHuge : kAlignment, round_up(bytes, bytes >= kHuge ? kHuge : kAlignment));
-#ifdef __linux__
-    if (p && bytes >= kHuge) madvise(p, bytes, MADV_HUGEPAGE);
-#endif
-    return p;
+  Arena::Block large(size_t bytes) {
+    Arena::Block block = arena_.get(bytes);
+    if (!block.data) {
+      release_cached();
+      block = arena_.get(bytes);
+    }
+    if (!block.data) fail(bytes);
+    if (!block.fresh_begin) ++stats_.cache_hits;
+    return block;
+  }
+  Arena::Block small(size_t bytes) {
+    auto& list = free_[bytes];
+    if (!list.empty()) {
+      void* p = list.back();
+      list.pop_back();
+      ++stats_.cache_hits;
+      return {static_cast<char*>(p), nullptr, nullptr};
+    }
+    void* p = std::aligned_alloc(kAlignment, bytes);
+    if (!p) {
+      release_cached();
+      p = std::aligned_alloc(kAlignment, bytes);
+    }
+    if (!p) fail(bytes);
+    small_bytes_ += int64_t(bytes);
+    return {static_cast<char*>(p), nullptr, nullptr};
+  }
+  [[noreturn]] void fail(size_t bytes) const {
+    throw OutOfMemoryError(
+        concat("out of memory on the CPU: ", bytes, " bytes were asked for, ", stats_.allocated_bytes, " are in use"));
   }
   void release_cached() {
     for (auto& [bytes, list] : free_) {
       for (void* p : list) std::free(p);
-      stats_.reserved_bytes -= int64_t(bytes * list.size());
+      small_bytes_ -= int64_t(bytes * list.size());
       list.clear();
     }
+    arena_.give_back();
+    stats_.reserved_bytes = small_bytes_ + int64_t(arena_.held());
   }
 
   std::mutex mutex_;
   std::unordered_map<size_t, std::vector<void*>> free_;
+  Arena arena_;
+  int64_t small_bytes_ = 0;  // held in small blocks
   MemoryStats stats_{};
 };
 
@@ -139,7 +162,7 @@ Guards& guards() {
 }
 
 void* get_guarded(size_t bytes) {
-  const size_t capacity = size_class(bytes + kGuard);
+  const size_t capacity = capacity_of(bytes + kGuard);
   auto* p = static_cast<unsigned char*>(cpu_allocator().get(capacity));
   std::memset(p, kFresh, bytes);
   std::memset(p + bytes, kGuardByte, capacity - bytes);
@@ -150,12 +173,12 @@ void* get_guarded(size_t bytes) {
 
 // The size with which the block was taken, its guard checked if it has one.
 size_t capacity_of_freed(const unsigned char* p, size_t bytes) {
-  if (!guards().used) return size_class(bytes);
+  if (!guards().used) return capacity_of(bytes);
   {
     std::lock_guard<std::mutex> lock(guards().mutex);
-    if (!guards().blocks.erase(p)) return size_class(bytes);
+    if (!guards().blocks.erase(p)) return capacity_of(bytes);
   }
-  const size_t capacity = size_class(bytes + kGuard);
+  const size_t capacity = capacity_of(bytes + kGuard);
   if (!std::all_of(p + bytes, p + capacity, [](unsigned char c) { return c == kGuardByte; })) ++guards().errors;
   return capacity;
 }
@@ -184,7 +207,7 @@ StoragePtr allocate(size_t bytes, Device device) {
   if (bytes > kLimit) throw OutOfMemoryError(concat("out of memory: ", bytes, " bytes were asked for"));
   auto storage = std::make_shared<Storage>();
   if (device.is_cpu()) {
-    storage->data = guards().on ? get_guarded(bytes) : cpu_allocator().get(size_class(bytes));
+    storage->data = guards().on ? get_guarded(bytes) : cpu_allocator().get(capacity_of(bytes));
   } else {
     storage->stream = cuda::current_stream(device.index).handle;
     storage->data = cuda::allocate_on_stream(device.index, storage->stream, bytes);
