@@ -14,12 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuda_emulator.build import ROOT, compiler, locked, make, up_to_date
+from cuda_emulator.build import ROOT, BuildError, compiler, locked, make, up_to_date
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "amx_emulator"
-FLAGS = ("-std=gnu++20", "-O3", "-g1", "-march=x86-64-v4", "-ffp-contract=off", "-Wall", "-Wextra", "-fPIC")
-LINK = ("-fvisibility=hidden", "-shared", "-Wl,-z,defs")
+FLAGS = [*"-std=gnu++20 -O1 -march=x86-64-v4 -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden".split()]
+LINK = ("-shared", "-Wl,-z,defs")
+
+KERNEL = ROOT / "csrc" / "kernels" / "bf16_micro_cpu.cpp"
+KERNEL_FLAGS = [*"-mavx512bf16 -mamx-tile -mamx-bf16 -DSW_AMX -DSW_ISA=amx -DSW_X86".split(), f"-I{ROOT / 'csrc'}"]
+HEADERS = sorted((ROOT / "csrc" / "kernels").glob("*.h"))
 
 COUNTED = ("ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tilestored", "tdpbf16ps", "multiply_adds", "traps")
 
@@ -29,23 +33,38 @@ def possible(best: str) -> bool:
     return best == "avx512_bf16" and sys.platform == "linux" and platform.machine() == "x86_64"
 
 
-def _build(name: str, sources: Sequence[Path]) -> Path:
+def _build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     with locked(BUILD):
         target = BUILD / name
-        command = [*compiler(), *FLAGS, *map(str, sources), *LINK]
-        if not up_to_date(target, command, sources):
+        command = [*compiler(), *FLAGS, *flags, *map(str, sources)]
+        if not up_to_date(target, command, [*sources, *HEADERS]):
             make(target, command)
         return target
 
 
 def library() -> Path:
     """The emulator, built if need be."""
-    return _build("amx_emulator.so", [HERE / "emulator.cpp"])
+    return _build("amx_emulator.so", [HERE / "emulator.cpp"], "-O3", *LINK)
 
 
 def self_test_library() -> Path:
     """The instruction sequences of self_test.S."""
-    return _build("self_test.so", [HERE / "self_test.S"])
+    return _build("self_test.so", [HERE / "self_test.S"], *LINK)
+
+
+def kernel(name: str = "", find: str = "", replacement: str = "") -> Path:
+    """bf16_micro_cpu.cpp with the driver of drive_micro.cpp, after an edit of its text if there is a name for it."""
+    source = KERNEL
+    if name:
+        text = KERNEL.read_text()
+        if text.count(find) != 1:
+            raise BuildError(f"{name}: {KERNEL.name} was to hold this once, and does {text.count(find)} times: {find}")
+        source = BUILD / "edited" / name / KERNEL.name
+        source.parent.mkdir(parents=True, exist_ok=True)
+        if not source.exists() or source.read_text() != text.replace(find, replacement):
+            source.write_text(text.replace(find, replacement))
+    driver = _build("drive_micro.o", [HERE / "drive_micro.cpp"], *KERNEL_FLAGS, "-c")
+    return _build(f"kernel.{name}.so" if name else "kernel.so", [driver, source], *KERNEL_FLAGS, *LINK)
 
 
 class Emulator:
