@@ -18,11 +18,17 @@ from cuda_emulator.build import ROOT, BuildError, compiler, locked, make, up_to_
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "amx_emulator"
-FLAGS = [*"-std=gnu++20 -O1 -march=x86-64-v4 -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden".split()]
+FLAGS = [
+    *("-std=gnu++20", "-O1", "-march=x86-64-v4", "-ffp-contract=off", "-Wall", "-Wextra"),
+    *("-fPIC", "-fvisibility=hidden"),
+]
 LINK = ("-shared", "-Wl,-z,defs")
 
 KERNEL = ROOT / "csrc" / "kernels" / "bf16_micro_cpu.cpp"
-KERNEL_FLAGS = [*"-mavx512bf16 -mamx-tile -mamx-bf16 -DSW_AMX -DSW_ISA=amx -DSW_X86".split(), f"-I{ROOT / 'csrc'}"]
+KERNEL_FLAGS = [
+    *("-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-DSW_AMX", "-DSW_ISA=amx", "-DSW_X86"),
+    f"-I{ROOT / 'csrc'}",
+]
 HEADERS = sorted((ROOT / "csrc" / "kernels").glob("*.h"))
 
 COUNTED = ("ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tilestored", "tdpbf16ps", "multiply_adds", "traps")
