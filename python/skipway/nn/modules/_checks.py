@@ -70,6 +70,13 @@ def expect_count(layer: Any, count: int, **arguments: Any) -> None:
             raise ValueError(f"{_name(layer)}: expected {name} to be a number or {count} numbers, got {value!r}")
 
 
+def expect_divisible(layer: Any, by: str, divisor: int, **arguments: int) -> None:
+    """Each argument is a multiple of `divisor`, the argument that is called `by`."""
+    for name, value in arguments.items():
+        if value % divisor != 0:
+            raise ValueError(f"{_name(layer)}: {name} must be divisible by {by}, got {value} and {divisor}")
+
+
 def expect_number(
     layer: Any,
     optional: bool = False,

@@ -11,7 +11,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ._checks import expect_number, expect_whole
+from ._checks import expect_divisible, expect_number, expect_whole
 from .linear import Linear
 from .module import Module
 
@@ -40,10 +40,7 @@ class MultiheadAttention(Module):
         expect_whole(self, 1, embed_dim=embed_dim, num_heads=num_heads)
         expect_whole(self, 1, optional=True, kdim=kdim, vdim=vdim)
         expect_number(self, least=0, most=1, dropout=dropout)
-        if embed_dim % num_heads != 0:
-            raise ValueError(
-                f"MultiheadAttention: embed_dim must be divisible by num_heads, got {embed_dim} and {num_heads}"
-            )
+        expect_divisible(self, "num_heads", num_heads, embed_dim=embed_dim)
         if add_bias_kv or add_zero_attn:
             got = f"got {add_bias_kv} and {add_zero_attn}"
             raise ValueError(f"MultiheadAttention: expected add_bias_kv and add_zero_attn to be False, {got}")

@@ -11,7 +11,7 @@ from ..._core import Tensor
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ._checks import expect_count, expect_sizes, expect_whole
+from ._checks import expect_count, expect_divisible, expect_sizes, expect_whole
 from .module import Module
 from .utils import _ntuple, _pair, _reverse_repeat_tuple, _single, _triple  # noqa: F401 (model files import them here)
 
@@ -44,10 +44,7 @@ class _ConvNd(Module):
         name = type(self).__name__
         expect_whole(self, 0, in_channels=in_channels, out_channels=out_channels)
         expect_whole(self, 1, groups=groups)
-        if in_channels % groups != 0:
-            raise ValueError(f"{name}: in_channels must be divisible by groups, got {in_channels} and {groups}")
-        if out_channels % groups != 0:
-            raise ValueError(f"{name}: out_channels must be divisible by groups, got {out_channels} and {groups}")
+        expect_divisible(self, "groups", groups, in_channels=in_channels, out_channels=out_channels)
         expect_sizes(self, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
         expect_sizes(self, 0, output_padding=output_padding)
         if isinstance(padding, str):
@@ -81,15 +78,18 @@ class _ConvNd(Module):
             self._reversed_padding_repeated_twice: Any = around
         else:
             self._reversed_padding_repeated_twice = _reverse_repeat_tuple(padding, 2)
-        first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.weight: Any = Parameter(
-            creation.empty((first, second // groups, *kernel_size), device=device, dtype=dtype)
-        )
+        self.weight: Any = Parameter(creation.empty(self._weight_shape(), device=device, dtype=dtype))
         if bias:
             self.bias: Any = Parameter(creation.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        first, second = self.out_channels, self.in_channels
+        if self.transposed:
+            first, second = second, first
+        return (first, second // self.groups, *self.kernel_size)
 
     def reset_parameters(self) -> None:
         """Weights and bias uniform in +-1/sqrt(fan_in)."""

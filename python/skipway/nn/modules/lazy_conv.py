@@ -7,28 +7,17 @@ from typing import Any
 from ... import _core
 from ..._core import Tensor
 from ..parameter import UninitializedParameter
-from ._checks import expect_whole
-from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from ._checks import expect_divisible, expect_whole
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, _ConvNd
 from .lazy import LazyModuleMixin
 
 
-class _LazyConvMixin(LazyModuleMixin):
+class _LazyConvMixin(LazyModuleMixin, _ConvNd):
     """A convolution that takes `in_channels` from its first input."""
-
-    weight: Any
-    bias: Any
-    transposed: bool
-    in_channels: int
-    out_channels: int
-    groups: int
-    kernel_size: tuple[int, ...]
 
     def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
         expect_whole(self, 0, out_channels=out_channels)
-        if out_channels % self.groups != 0:
-            raise ValueError(
-                f"{type(self).__name__}: out_channels must be divisible by groups, got {out_channels} and {self.groups}"
-            )
+        expect_divisible(self, "groups", self.groups, out_channels=out_channels)
         self.out_channels = out_channels
         self.weight = UninitializedParameter(device=device, dtype=dtype)
         if bias:
@@ -36,7 +25,7 @@ class _LazyConvMixin(LazyModuleMixin):
 
     def reset_parameters(self) -> None:
         if not self.has_uninitialized_params() and self.in_channels != 0:
-            super().reset_parameters()  # type: ignore[misc]
+            super().reset_parameters()
 
     def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
         """Makes the weight, now that the number of channels is known."""
@@ -50,15 +39,8 @@ class _LazyConvMixin(LazyModuleMixin):
                 f"got {tuple(input.shape)}"
             )
         self.in_channels = input.shape[-dims - 1]
-        if self.in_channels % self.groups != 0:
-            raise ValueError(
-                f"{type(self).__name__}: in_channels must be divisible by groups, got {self.in_channels} and "
-                f"{self.groups}"
-            )
-        first, second = self.out_channels, self.in_channels
-        if self.transposed:
-            first, second = second, first
-        self.weight.materialize((first, second // self.groups, *self.kernel_size))
+        expect_divisible(self, "groups", self.groups, in_channels=self.in_channels)
+        self.weight.materialize(self._weight_shape())
         if self.bias is not None:
             self.bias.materialize((self.out_channels,))
         self.reset_parameters()

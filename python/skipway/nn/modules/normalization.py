@@ -11,7 +11,7 @@ from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from ._affine import AffineModule
-from ._checks import expect_number, expect_sizes, expect_whole
+from ._checks import expect_divisible, expect_number, expect_sizes, expect_whole
 from .module import Module
 
 
@@ -103,10 +103,7 @@ class GroupNorm(AffineModule):
         expect_whole(self, 1, num_groups=num_groups)
         expect_whole(self, 0, num_channels=num_channels)
         expect_number(self, eps=eps)
-        if num_channels % num_groups != 0:
-            raise ValueError(
-                f"GroupNorm: num_channels must be divisible by num_groups, got {num_channels} and {num_groups}"
-            )
+        expect_divisible(self, "num_groups", num_groups, num_channels=num_channels)
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
@@ -153,8 +150,7 @@ class AxisNorm(AffineModule):
         expect_whole(self, 1, num_channels=num_channels, groups=groups)
         expect_sizes(self, None, axes=axes)
         expect_number(self, eps=eps)
-        if num_channels % groups != 0:
-            raise ValueError(f"AxisNorm: num_channels must be divisible by groups, got {num_channels} and {groups}")
+        expect_divisible(self, "groups", groups, num_channels=num_channels)
         self.num_channels = num_channels
         self.axes = tuple(axes) if isinstance(axes, Iterable) else (int(axes),)
         self.eps = eps
