@@ -46,7 +46,7 @@ inline int shared_memory(const Stream& s) {
 ConvChoice choose_conv(const ConvProblem& problem, const Stream& stream);
 std::string describe(const ConvProblem& problem, const ConvChoice& choice);  // as conv_cuda_plan of ops/conv.h
 
-// ---- the kernels
+// ---- what they have in common
 
 // A correlation of 16-byte aligned, channels-last images: forward, or data gradient.
 struct Correlation {
@@ -62,6 +62,19 @@ struct Correlation {
   int64_t from_channels() const { return (gradient ? shape.out_channels : shape.in_channels) / shape.groups; }
   int64_t to_channels() const { return (gradient ? shape.in_channels : shape.out_channels) / shape.groups; }
 };
+
+// ---- sums (conv_sums_cuda.cu)
+
+// to[row][c][tap] = the sum over pieces, in order, of partial[piece][row][tap][c] in the math type; of `padded`
+// channels c, the first `channels` are kept.
+struct PieceSums {
+  int64_t rows, taps, padded, channels, pieces;
+};
+void sum_pieces(const PieceSums& s, DType dtype, const void* partial, void* to, const Stream& stream);
+
+// Mean and squared deviations of each channel of a dense [rows, channels] matrix.
+void matrix_moments(int64_t rows, int64_t channels, const void* z, DType dtype, double* mean, double* deviations,
+                    const Stream& stream);
 
 // The moments that an epilogue asks for (epilogue.map.mean), first of each of `parts` tiles.
 class PartialMoments {
@@ -91,6 +104,8 @@ class PartialSums {
   int64_t parts_;
   Workspace memory_;
 };
+
+// ---- kernels that multiply
 
 inline constexpr int kMostPhases = 4;  // in one launch
 

@@ -4,7 +4,11 @@
 //   forward:          rows are output pixels, columns k,            sums over (tap, c)
 //   data gradient:    rows are input pixels,  columns c,            sums over (tap, k)
 //   weight gradient:  rows are k,             columns (tap, c),     sums over output pixels, cut into pieces whose
-//                     partial sums are added in order by a second kernel
+//                     partial sums are added in order by a second kernel (conv_sums_cuda.cu)
+// One operand of each pass is read from an image, by a walk from a pixel through a tap; the other is a matrix in
+// memory.
+#include <type_traits>
+
 #include "kernels/cuda/tile.cuh"
 #include "kernels/cuda/walk.cuh"
 #include "ops/conv.h"
@@ -13,365 +17,200 @@
 namespace skipway::cuda {
 namespace {
 
-// The geometry with its divisions prepared. Indices of pixels and sums stay below 2^31 (check_size).
-struct Geometry {
-  ConvShape s;
-  int from_channels, to_channels;  // per group: C and K
-  Divider in[3], out[3], kernel[3], by_c, by_k, stride[3];
+int64_t pixels(const int64_t (&size)[3]) { return size[0] * size[1] * size[2]; }
 
-  explicit Geometry(const ConvShape& shape) : s(shape) {
-    from_channels = int(s.in_channels / s.groups);
-    to_channels = int(s.out_channels / s.groups);
+// A pass, with its divisions prepared. Indices of pixels and of sums stay below 2^31 (check_size).
+struct Walk {
+  int64_t m, n, k, groups, pieces;     // rows, columns, terms of a sum; pieces of it, of `piece` terms
+  int64_t piece, pitch, result_group;  // element (i, j) of a group's result lies at i * pitch + j
+  // From a pixel of x (data gradient) or y through a tap to one of the image, y (data gradient) or x. Per axis:
+  //   image = pixel * stride - padding + tap * dilation, or for the data gradient
+  //   image = (pixel + padding - tap * dilation) / stride, if that is a whole number
+  // that is first + pixel * pixel_step + tap * tap_step, if less than `limit`; below zero it is more, as unsigned.
+  uint32_t first[3], pixel_step[3], tap_step[3], limit[3], image[3];
+  Divider by_pixels[3], by_taps[3], by_stride[3], by_channels;
+  int channels, image_pitch;  // of the image, in a group; elements from pixel to pixel
+  // The matrix: element (i, (tap, channel)) of w lies at i * row + channel * step + tap, and of a weight gradient (k,
+  // pixel) of dy at k * row + pixel * step.
+  int row, step;
+  int64_t matrix_group;
+
+  Walk(const ConvShape& s, ConvPass pass) : groups(s.groups), pieces(1) {
+    const bool data = pass == ConvPass::DataGrad;
+    const int64_t c = s.in_channels / groups, out = s.out_channels / groups, filter = pixels(s.kernel);
+    const auto &from = data ? s.in : s.out, &to = data ? s.out : s.in;
     for (int d = 0; d < 3; ++d) {
-      in[d] = Divider(uint32_t(s.in[d] ? s.in[d] : 1));
-      out[d] = Divider(uint32_t(s.out[d] ? s.out[d] : 1));
-      kernel[d] = Divider(uint32_t(s.kernel[d]));
-      stride[d] = Divider(uint32_t(s.stride[d]));
+      first[d] = uint32_t(data ? s.padding[d] : -s.padding[d]);
+      pixel_step[d] = uint32_t(data ? 1 : s.stride[d]);
+      tap_step[d] = uint32_t(data ? -s.dilation[d] : s.dilation[d]);
+      image[d] = uint32_t(to[d]);
+      limit[d] = uint32_t(data ? to[d] * s.stride[d] : to[d]);
+      by_pixels[d] = Divider(uint32_t(from[d] ? from[d] : 1));
+      by_taps[d] = Divider(uint32_t(s.kernel[d]));
+      by_stride[d] = Divider(uint32_t(s.stride[d]));
     }
-    by_c = Divider(uint32_t(from_channels));
-    by_k = Divider(uint32_t(to_channels));
+    channels = int(data ? out : c);
+    image_pitch = int(channels * groups);
+    by_channels = Divider(uint32_t(channels));
+    const int64_t starts = s.batch * pixels(from), sums = channels * filter;
+    if (pass == ConvPass::WeightGrad) {
+      m = out, n = sums, k = starts;
+      pitch = n, result_group = m * n;
+      row = 1, step = int(s.out_channels), matrix_group = out;
+    } else {
+      m = starts, n = data ? c : out, k = sums;
+      pitch = n * groups, result_group = n;
+      row = int(data ? filter : sums), step = int(data ? c * filter : filter), matrix_group = out * c * filter;
+    }
+    piece = k;
   }
+  __host__ __device__ int64_t rows() const { return (m + kTileM - 1) / kTileM; }
+  __host__ __device__ int64_t columns() const { return (n + kTileN - 1) / kTileN; }
+  __host__ __device__ int64_t tasks() const { return rows() * columns() * groups * pieces; }
 };
 
-struct Pixel {
-  int64_t image;
-  int at[3];
-};
-struct Tap {
-  int at[3], index, channel;
-};
-
-__device__ __forceinline__ Pixel decode_pixel(uint32_t i, const Divider (&size)[3]) {
-  Pixel p;
+// Row-major; what is left of i.
+__device__ __forceinline__ uint32_t decode(uint32_t i, const Divider (&size)[3], uint32_t (&at)[3]) {
 #pragma unroll
   for (int d = 2; d >= 0; --d) {
     const uint32_t outer = size[d].divide(i);
-    p.at[d] = int(i - outer * size[d].divisor);
+    at[d] = i - outer * size[d].divisor;
     i = outer;
   }
-  p.image = i;
-  return p;
+  return i;
 }
-__device__ __forceinline__ Tap decode_tap(uint32_t i, const Divider& channels, const Divider (&kernel)[3]) {
-  Tap t;
-  const uint32_t tap = channels.divide(i);
-  t.channel = int(i - tap * channels.divisor);
-  t.index = int(tap);
-  uint32_t rest = tap;
+struct Pixel {  // at: the walk's first two terms
+  uint32_t at[3], batch;
+  Pixel() = default;
+  __device__ __forceinline__ Pixel(const Walk& w, uint32_t i) : batch(decode(i, w.by_pixels, at)) {
 #pragma unroll
-  for (int d = 2; d >= 0; --d) {
-    const uint32_t outer = kernel[d].divide(rest);
-    t.at[d] = int(rest - outer * kernel[d].divisor);
-    rest = outer;
+    for (int d = 0; d < 3; ++d) at[d] = w.first[d] + at[d] * w.pixel_step[d];
   }
-  return t;
-}
-
-// x at (output pixel, tap, c); zero in the padding.
-template <class T>
-__device__ __forceinline__ math_type<T> input_at(const Geometry& g, const T* x, int64_t group, const Pixel& p,
-                                                 const Tap& t) {
-  int64_t at = p.image;
+};
+struct Tap {  // at: the walk's third
+  uint32_t at[3], channel;
+  Tap() = default;
+  __device__ __forceinline__ Tap(const Walk& w, uint32_t i) {
+    const uint32_t tap = w.by_channels.divide(i);
+    channel = i - tap * w.by_channels.divisor;
+    decode(tap, w.by_taps, at);
 #pragma unroll
-  for (int d = 0; d < 3; ++d) {
-    const int64_t i = p.at[d] * g.s.stride[d] - g.s.padding[d] + t.at[d] * g.s.dilation[d];
-    if (i < 0 || i >= g.s.in[d]) return 0;
-    at = at * g.s.in[d] + i;
-  }
-  return math_type<T>(x[at * g.s.in_channels + group * g.from_channels + t.channel]);
-}
-
-template <class T>
-struct ForwardInput {
-  using Fixed = Pixel;
-  using Moving = Tap;
-  static constexpr bool kAlongK = true;
-  const Geometry& g;
-  const T* x;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t i) const { return decode_pixel(uint32_t(i), g.out); }
-  __device__ __forceinline__ Moving step(int64_t k) const { return decode_tap(uint32_t(k), g.by_c, g.kernel); }
-  __device__ __forceinline__ math_type<T> value(const Fixed& p, const Moving& t) const {
-    return input_at(g, x, group, p, t);
+    for (int d = 0; d < 3; ++d) at[d] *= w.tap_step[d];
   }
 };
 
-template <class T>
-struct ForwardWeight {
-  using Fixed = int64_t;
-  using Moving = Tap;
-  static constexpr bool kAlongK = true;
-  const Geometry& g;
-  const T* w;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t k) const { return group * g.to_channels + k; }
-  __device__ __forceinline__ Moving step(int64_t k) const { return decode_tap(uint32_t(k), g.by_c, g.kernel); }
-  __device__ __forceinline__ math_type<T> value(const Fixed& k, const Moving& t) const {
-    const int64_t taps = g.s.kernel[0] * g.s.kernel[1] * g.s.kernel[2];
-    return math_type<T>(w[(k * g.from_channels + t.channel) * taps + t.index]);
-  }
-};
-
-// dy at (input pixel, tap, k): of the output pixel that reads this input pixel through this tap, if there is one.
-template <class T>
-struct GradOutput {
-  using Fixed = Pixel;
-  using Moving = Tap;
-  static constexpr bool kAlongK = true;
-  const Geometry& g;
-  const T* dy;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t i) const { return decode_pixel(uint32_t(i), g.in); }
-  __device__ __forceinline__ Moving step(int64_t k) const { return decode_tap(uint32_t(k), g.by_k, g.kernel); }
-  __device__ __forceinline__ math_type<T> value(const Fixed& p, const Moving& t) const {
-    int64_t at = p.image;
+template <class T, ConvPass kPass>
+struct ImageOperand {
+  static constexpr bool kAlongK = kPass != ConvPass::WeightGrad;
+  using Fixed = std::conditional_t<kAlongK, Pixel, Tap>;
+  using Moving = std::conditional_t<kAlongK, Tap, Pixel>;
+  const Walk& w;
+  const T* image;  // at the group's first channel
+  __device__ __forceinline__ Fixed at(int64_t i) const { return Fixed(w, uint32_t(i)); }
+  __device__ __forceinline__ Moving step(int64_t k) const { return Moving(w, uint32_t(k)); }
+  __device__ __forceinline__ math_type<T> value(const Tap& t, const Pixel& p) const { return value(p, t); }
+  __device__ __forceinline__ math_type<T> value(const Pixel& p, const Tap& t) const {
+    uint32_t pixel = p.batch;
 #pragma unroll
     for (int d = 0; d < 3; ++d) {
-      const int64_t from = p.at[d] + g.s.padding[d] - t.at[d] * g.s.dilation[d];
-      if (from < 0 || from >= g.s.out[d] * g.s.stride[d]) return 0;
-      const uint32_t o = g.stride[d].divide(uint32_t(from));
-      if (o * g.stride[d].divisor != from) return 0;
-      at = at * g.s.out[d] + o;
+      uint32_t i = p.at[d] + t.at[d];
+      if (i >= w.limit[d]) return 0;  // padding
+      if constexpr (kPass == ConvPass::DataGrad) {
+        const uint32_t strides = i;
+        i = w.by_stride[d].divide(strides);
+        if (i * w.by_stride[d].divisor != strides) return 0;  // no pixel of y reads p through t
+      }
+      pixel = pixel * w.image[d] + i;
     }
-    return math_type<T>(dy[at * g.s.out_channels + group * g.to_channels + t.channel]);
+    return math_type<T>(image[int64_t(pixel) * w.image_pitch + t.channel]);
   }
 };
 
-template <class T>
-struct GradWeightOperand {  // w at (tap, k) and column c
-  using Fixed = int64_t;
-  using Moving = Tap;
-  static constexpr bool kAlongK = false;
-  const Geometry& g;
-  const T* w;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t c) const { return c; }
-  __device__ __forceinline__ Moving step(int64_t k) const { return decode_tap(uint32_t(k), g.by_k, g.kernel); }
-  __device__ __forceinline__ math_type<T> value(const Fixed& c, const Moving& t) const {
-    const int64_t taps = g.s.kernel[0] * g.s.kernel[1] * g.s.kernel[2];
-    return math_type<T>(w[((group * g.to_channels + t.channel) * g.from_channels + c) * taps + t.index]);
-  }
-};
-
-template <class T>
-struct WeightGradOutput {  // dy at row k and output pixel
-  using Fixed = int64_t;
+template <class T, ConvPass kPass>
+struct MatrixOperand {
+  static constexpr bool kAlongK = kPass == ConvPass::Forward;
+  using Fixed = int;
   using Moving = int64_t;
-  static constexpr bool kAlongK = false;
-  const Geometry& g;
-  const T* dy;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t k) const { return group * g.to_channels + k; }
-  __device__ __forceinline__ Moving step(int64_t pixel) const { return pixel * g.s.out_channels; }
-  __device__ __forceinline__ math_type<T> value(const Fixed& k, const Moving& pixel) const {
-    return math_type<T>(dy[pixel + k]);
+  const Walk& w;
+  const T* matrix;  // the group's
+  __device__ __forceinline__ int at(int64_t i) const { return int(i); }
+  __device__ __forceinline__ int64_t step(int64_t k) const {
+    if constexpr (kPass == ConvPass::WeightGrad) return k * w.step;
+    const uint32_t tap = w.by_channels.divide(uint32_t(k));
+    return int64_t(uint32_t(k) - tap * w.by_channels.divisor) * w.step + tap;
+  }
+  __device__ __forceinline__ math_type<T> value(int i, int64_t k) const {
+    return math_type<T>(matrix[int64_t(i) * w.row + k]);
   }
 };
 
-template <class T>
-struct WeightGradInput {  // x at column (tap, c) and output pixel
-  using Fixed = Tap;
-  using Moving = Pixel;
-  static constexpr bool kAlongK = false;
-  const Geometry& g;
-  const T* x;
-  int64_t group;
-  __device__ __forceinline__ Fixed at(int64_t i) const { return decode_tap(uint32_t(i), g.by_c, g.kernel); }
-  __device__ __forceinline__ Moving step(int64_t pixel) const { return decode_pixel(uint32_t(pixel), g.out); }
-  __device__ __forceinline__ math_type<T> value(const Fixed& t, const Moving& p) const {
-    return input_at(g, x, group, p, t);
-  }
-};
-
-struct Tiles {
-  int64_t m, n, k, groups, pieces, piece;  // k in [piece * i, piece * (i + 1)) is summed by piece i
-  __host__ __device__ int64_t rows() const { return (m + kTileM - 1) / kTileM; }
-  __host__ __device__ int64_t columns() const { return (n + kTileN - 1) / kTileN; }
-  __host__ __device__ int64_t count() const { return rows() * columns() * groups * pieces; }
-};
-struct Task {
-  int64_t m0, n0, group, piece;
-};
-__device__ __forceinline__ Task decode_task(const Tiles& t, int64_t i) {
-  Task task;
-  task.n0 = i % t.columns() * kTileN;
-  i /= t.columns();
-  task.m0 = i % t.rows() * kTileM;
-  i /= t.rows();
-  task.group = i % t.groups;
-  task.piece = i / t.groups;
-  return task;
-}
-
-template <class T>
+// Bound by multiply-adds and by what it takes to find their operands. R: T, or of weight gradients, in pieces, its math
+// type.
+template <ConvPass kPass, class T, class R>
 __global__ void __launch_bounds__(kTileThreads)
-    convolve_forward(Geometry g, Tiles tiles, const T* x, const T* w, const T* bias, T* y) {
+    convolve(Walk w, const T* image, const T* matrix, const T* bias, R* result, bool add) {
   using A = math_type<T>;
-  for (int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    const Task t = decode_task(tiles, i);
-    const ForwardInput<T> a{g, x, t.group};
-    const ForwardWeight<T> b{g, w, t.group};
-    tile_product<A>(a, b, t.m0, tiles.m, t.n0, tiles.n, 0, tiles.k, [&](int64_t m, int64_t n, A sum) {
-      const int64_t k = t.group * g.to_channels + n;
-      y[m * g.s.out_channels + k] = T(bias ? sum + A(bias[k]) : sum);
-    });
+  for (int64_t task = blockIdx.x; task < w.tasks(); task += gridDim.x) {
+    const int64_t strip = task / w.columns(), part = strip / w.rows(), piece = part / w.groups;
+    const int64_t n0 = (task - strip * w.columns()) * kTileN, m0 = (strip - part * w.rows()) * kTileM;
+    const int64_t group = part - piece * w.groups, begin = piece * w.piece;
+    const int64_t end = begin + w.piece < w.k ? begin + w.piece : w.k;
+    const ImageOperand<T, kPass> walk{w, image + group * w.channels};
+    const MatrixOperand<T, kPass> flat{w, matrix + group * w.matrix_group};
+    R* to = result + part * w.result_group;
+    const auto store = [&](int64_t i, int64_t j, A sum) {
+      R& r = to[i * w.pitch + j];
+      if (bias) sum += A(bias[group * w.n + j]);
+      r = R(add ? A(r) + sum : sum);
+    };
+    if constexpr (kPass == ConvPass::WeightGrad)
+      tile_product<A>(flat, walk, m0, w.m, n0, w.n, begin, end, store);
+    else
+      tile_product<A>(walk, flat, m0, w.m, n0, w.n, begin, end, store);
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kTileThreads)
-    convolve_data_grad(Geometry g, Tiles tiles, const T* dy, const T* w, const T* bias, T* dx, bool add) {
-  using A = math_type<T>;
-  for (int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    const Task t = decode_task(tiles, i);
-    const GradOutput<T> a{g, dy, t.group};
-    const GradWeightOperand<T> b{g, w, t.group};
-    tile_product<A>(a, b, t.m0, tiles.m, t.n0, tiles.n, 0, tiles.k, [&](int64_t m, int64_t n, A sum) {
-      const int64_t c = t.group * g.from_channels + n;
-      T& to = dx[m * g.s.in_channels + c];
-      if (bias) sum += A(bias[c]);
-      to = T(add ? A(to) + sum : sum);
-    });
-  }
-}
-
-// partial[piece][k][c][tap]
-template <class T>
-__global__ void __launch_bounds__(kTileThreads)
-    convolve_weight_grad(Geometry g, Tiles tiles, const T* x, const T* dy, math_type<T>* partial) {
-  using A = math_type<T>;
-  const int64_t taps = g.s.kernel[0] * g.s.kernel[1] * g.s.kernel[2];
-  for (int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    const Task t = decode_task(tiles, i);
-    const WeightGradOutput<T> a{g, dy, t.group};
-    const WeightGradInput<T> b{g, x, t.group};
-    const int64_t begin = t.piece * tiles.piece, last = begin + tiles.piece, end = last < tiles.k ? last : tiles.k;
-    A* to = partial + (t.piece * g.s.out_channels + t.group * g.to_channels) * g.from_channels * taps;
-    tile_product<A>(a, b, t.m0, tiles.m, t.n0, tiles.n, begin, end, [&](int64_t m, int64_t n, A sum) {
-      const uint32_t tap = g.by_c.divide(uint32_t(n));
-      const int64_t c = n - int64_t(tap) * g.from_channels;
-      to[(m * g.from_channels + c) * taps + tap] = sum;
-    });
-  }
-}
-
-template <class T>
-__global__ void __launch_bounds__(kTileThreads)
-    add_pieces(int64_t n, int64_t pieces, const math_type<T>* partial, T* sum) {
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += int64_t(gridDim.x) * blockDim.x) {
-    math_type<T> total = 0;
-    for (int64_t p = 0; p < pieces; ++p) total += partial[p * n + i];
-    sum[i] = T(total);
-  }
-}
-
-// partial[piece][channel] = sum over the piece's rows. 32 channels and 8 rows at a time to a block.
-template <class A>
-struct ColumnSums {
-  A v[kTileThreads];
-};
-template <class T>
-__global__ void __launch_bounds__(kTileThreads)
-    sum_channels(int64_t rows, int64_t channels, int64_t piece, const T* x, math_type<T>* partial) {
-  using A = math_type<T>;
-  A(&v)[kTileThreads] = rt::static_shared<ColumnSums<A>>().v;
-  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
-  constexpr int kRows = kTileThreads / kWarp;
-  const int64_t c = int64_t(blockIdx.x) * kWarp + lane;
-  for (int64_t p = blockIdx.y; p * piece < rows; p += gridDim.y) {
-    const int64_t end = (p + 1) * piece < rows ? (p + 1) * piece : rows;
-    A sum = 0;
-    if (c < channels)
-      for (int64_t r = p * piece + row; r < end; r += kRows) sum += A(x[r * channels + c]);
-    v[threadIdx.x] = sum;
-    __syncthreads();
-    for (int half = kRows / 2; half > 0; half /= 2) {
-      if (row < half) v[threadIdx.x] += v[threadIdx.x + half * kWarp];
-      __syncthreads();
-    }
-    if (row == 0 && c < channels) partial[p * channels + c] = v[lane];
-    __syncthreads();
-  }
-}
-
-int64_t pixels(const int64_t (&size)[3]) { return size[0] * size[1] * size[2]; }
-
-template <class T>
-void zero_weight_grad(const ConvWeightGradArgs& a, const Stream& stream, int64_t n) {
-  rt::launch(add_pieces<T>, {grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, 0,
-             static_cast<const math_type<T>*>(nullptr), static_cast<T*>(a.dweight));
+template <ConvPass kPass, class T, class R>
+void run(const Walk& w, const Stream& stream, const void* image, const void* matrix, const void* bias, R* result,
+         bool add = false) {
+  if (w.tasks() == 0) return;
+  rt::launch(convolve<kPass, T, R>, {grid_for(w.tasks(), 1, stream), kTileThreads, 0, stream.handle}, w,
+             static_cast<const T*>(image), static_cast<const T*>(matrix), static_cast<const T*>(bias), result, add);
 }
 
 }  // namespace
 
 void plain_forward(const ConvForwardArgs& a, const void* x, const Stream& stream) {
-  const Geometry g(a.shape);
-  const Tiles tiles{a.shape.batch * pixels(a.shape.out),
-                    g.to_channels,
-                    g.from_channels * pixels(a.shape.kernel),
-                    a.shape.groups,
-                    1,
-                    0};
-  if (tiles.count() == 0) return;
+  const Walk w(a.shape, ConvPass::Forward);
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
-    rt::launch(convolve_forward<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
-               static_cast<const T*>(x), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias),
-               static_cast<T*>(a.y));
+    run<ConvPass::Forward, T>(w, stream, x, a.weight, a.bias, static_cast<T*>(a.y));
   });
 }
 
 void plain_data_grad(const ConvDataGradArgs& a, const Stream& stream) {
-  const Geometry g(a.shape);
-  const Tiles tiles{a.shape.batch * pixels(a.shape.in),
-                    g.from_channels,
-                    g.to_channels * pixels(a.shape.kernel),
-                    a.shape.groups,
-                    1,
-                    0};
-  if (tiles.count() == 0) return;
+  const Walk w(a.shape, ConvPass::DataGrad);
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
-    rt::launch(convolve_data_grad<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
-               static_cast<const T*>(a.dy), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias),
-               static_cast<T*>(a.dx.data), a.dx.mode == GradMode::Add);
+    run<ConvPass::DataGrad, T>(w, stream, a.dy, a.weight, a.bias, static_cast<T*>(a.dx.data),
+                               a.dx.mode == GradMode::Add);
   });
 }
 
 void plain_weight_grad(const ConvWeightGradArgs& a, const void* x, const Stream& stream) {
-  const Geometry g(a.shape);
-  const int64_t taps = pixels(a.shape.kernel), sums = a.shape.batch * pixels(a.shape.out);
-  Tiles tiles{g.to_channels, g.from_channels * taps, sums, a.shape.groups, 1, sums};
-  const int64_t n = a.shape.out_channels * g.from_channels * taps;
-  if (n == 0) return;
-  if (sums == 0) return dispatch_cuda(a.dtype, [&]<class T>(Type<T>) { zero_weight_grad<T>(a, stream, n); });
+  Walk w(a.shape, ConvPass::WeightGrad);
+  const int64_t count = a.shape.groups * w.m * w.n;
+  if (count == 0) return;
   // Enough pieces to fill the device, none of fewer than 128 pixels.
-  const int64_t wanted = ceil_div(2 * int64_t(stream.multiprocessors), tiles.count());
-  const int64_t most = ceil_div(sums, 128);
-  tiles.pieces = wanted < most ? wanted : most;
-  tiles.piece = ceil_div(ceil_div(sums, tiles.pieces), kTileK) * kTileK;
-  tiles.pieces = ceil_div(sums, tiles.piece);
+  const int64_t wanted = ceil_div(2 * int64_t(stream.multiprocessors), w.tasks()), most = ceil_div(w.k, 128);
+  w.pieces = wanted < most ? wanted : most;
+  if (w.pieces > 0) {
+    w.piece = ceil_div(ceil_div(w.k, w.pieces), kTileK) * kTileK;
+    w.pieces = ceil_div(w.k, w.piece);
+  }
   dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
-    const Workspace partial(stream, size_t(tiles.pieces * n) * sizeof(math_type<T>));
-    rt::launch(convolve_weight_grad<T>, {grid_for(tiles.count(), 1, stream), kTileThreads, 0, stream.handle}, g, tiles,
-               static_cast<const T*>(x), static_cast<const T*>(a.dy), partial.as<math_type<T>>());
-    rt::launch(add_pieces<T>, {grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,
-               partial.as<math_type<T>>(), static_cast<T*>(a.dweight));
-  });
-}
-
-SW_CUDA_KERNEL(channel_sum, a, stream) {
-  if (a.channels == 0) return;
-  const int64_t wanted = ceil_div(int64_t(stream.multiprocessors) * 4, ceil_div(a.channels, kWarp));
-  const int64_t most = ceil_div(a.rows, 64), limited = wanted < most ? wanted : most;
-  const int64_t piece = limited < 1 ? 1 : ceil_div(a.rows, limited), pieces = a.rows == 0 ? 0 : ceil_div(a.rows, piece);
-  dispatch_cuda(a.dtype, [&]<class T>(Type<T>) {
-    const Workspace partial(stream, size_t(pieces * a.channels) * sizeof(math_type<T>));
-    if (pieces > 0) {
-      const dim3 grid(unsigned(ceil_div(a.channels, kWarp)), unsigned(pieces < 65535 ? pieces : 65535));
-      rt::launch(sum_channels<T>, {grid, kTileThreads, 0, stream.handle}, a.rows, a.channels, piece,
-                 static_cast<const T*>(a.x), partial.as<math_type<T>>());
-    }
-    rt::launch(add_pieces<T>, {grid_for(a.channels, kTileThreads, stream), kTileThreads, 0, stream.handle}, a.channels,
-               pieces, partial.as<math_type<T>>(), static_cast<T*>(a.sum));
+    const Workspace partial(stream, size_t(w.pieces * count) * sizeof(math_type<T>));
+    run<ConvPass::WeightGrad, T>(w, stream, x, a.dy, nullptr, partial.as<math_type<T>>());
+    sum_pieces({a.shape.out_channels, pixels(a.shape.kernel), w.channels, w.channels, w.pieces}, a.dtype,
+               partial.as<void>(), a.dweight, stream);
   });
 }
 

@@ -145,19 +145,6 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// dweight[k][c][tap] = sum over pieces of partial[piece][k][tap][c], in order; c runs over the padded channels.
-template <class T>
-__global__ void __launch_bounds__(256)
-    sum_pieces(int64_t count, int pieces, int padded, int channels, int taps, const float* partial, T* dweight) {
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
-    float total = 0;
-#pragma unroll 4
-    for (int p = 0; p < pieces; ++p) total += partial[p * count + i];
-    const int64_t row = i / padded, c = i - row * padded, k = row / taps, tap = row - k * taps;
-    if (c < channels) dweight[(k * channels + c) * taps + tap] = T(total);
-  }
-}
-
 template <class How, class Tile>
 void launch_weight(const WeightGradParams& p, const ConvWeightGradArgs& a, int pieces, const Stream& stream) {
   using T = typename element_of<How>::type;
@@ -168,8 +155,8 @@ void launch_weight(const WeightGradParams& p, const ConvWeightGradArgs& a, int p
                   unsigned(groups));
   rt::launch(weight_tiles<How, Tile>, {grid, Tile::kThreads, sizeof(Stages<T, Tile>), stream.handle}, p,
              static_cast<const T*>(a.x), static_cast<const T*>(a.dy), partial.as<float>());
-  rt::launch(sum_pieces<T>, {grid_for(count, 256, stream), 256, 0, stream.handle}, count, pieces, p.x.channels,
-             int(a.shape.in_channels / groups), p.taps, partial.as<float>(), static_cast<T*>(a.dweight));
+  sum_pieces({a.shape.out_channels, p.taps, p.x.channels, a.shape.in_channels / groups, pieces}, a.dtype,
+             partial.as<void>(), a.dweight, stream);
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ __device__ __forceinline__ void write_results(const P& products, Strip<kN>& stri
   write_rows<kM, kN>(products, strip, mine, to, n0, channels, place);
 }
 
-// The sums of a LaneGradient over a tile, to be joined by join_sums (conv_fused_cuda.cu): of tile `part` of a result
+// The sums of a LaneGradient over a tile, to be joined by PartialSums (conv_sums_cuda.cu): of tile `part` of a result
 // with `channels` channels in all, partial[part][2][channels].
 template <int kWarps, int kColumns>
 struct GradientSums {
@@ -210,7 +210,7 @@ struct Moment {
   }
 };
 
-// Moments of the tiles' sums (without the bias), to be joined by join_moments: of tile `part` of a result with
+// Moments of the tiles' sums (without the bias), to be joined by PartialMoments: of tile `part` of a result with
 // `channels` channels in all, partial[part][2 * channels + 1] = means, deviations, count.
 template <int kWarps, int kColumns>
 struct Moments {

@@ -177,28 +177,28 @@ bug(
     "no_padding",
     source="conv_plain",
     call="convolution_forward",
-    kernel="convolve_forward",
+    kernel="convolve",
     report="global memory read out of bounds",
-    find="    if (i < 0 || i >= g.s.in[d]) return 0;\n",
+    find="      if (i >= w.limit[d]) return 0;  // padding\n",
     replacement="",
 )
 bug(
     "sum_of_halves_without_a_barrier",
-    source="conv_plain",
+    source="conv_sums",
     call="convolution",
-    kernel="sum_channels",
+    kernel="sum_rows",
     report="shared memory race",
-    find="v[threadIdx.x + half * kWarp];\n      __syncthreads();\n",
-    replacement="v[threadIdx.x + half * kWarp];\n",
+    find="v[me + half];\n    __syncthreads();\n",
+    replacement="v[me + half];\n",
 )
 bug(
     "one_piece_too_many",
-    source="conv_plain",
+    source="conv_sums",
     call="convolution",
     kernel="add_pieces",
     report="global memory read out of bounds",
-    find="for (int64_t p = 0; p < pieces; ++p)",
-    replacement="for (int64_t p = 0; p <= pieces; ++p)",
+    find="for (int64_t p = 0; p < s.pieces; ++p)",
+    replacement="for (int64_t p = 0; p <= s.pieces; ++p)",
 )
 bug(
     "pieces_in_freed_memory",
@@ -206,8 +206,6 @@ bug(
     call="convolution",
     kernel="add_pieces",
     report="use of freed memory",
-    find="{grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,\n"
-    "               partial.as<math_type<T>>(),",
-    replacement="{grid_for(n, kTileThreads, stream), kTileThreads, 0, stream.handle}, n, tiles.pieces,\n"
-    "               [&] { return Workspace(stream, size_t(n) * 4).as<math_type<T>>(); }(),",
+    find="a.dtype,\n               partial.as<void>(),",
+    replacement="a.dtype,\n               [&] { return Workspace(stream, size_t(count) * 4).as<void>(); }(),",
 )

@@ -168,7 +168,7 @@ bug(
     replacement="unsigned(y)",
 )
 
-# ---- the weight gradient (conv_weight_cuda.cu) and moments (conv_fused_cuda.cu)
+# ---- the weight gradient (conv_weight_cuda.cu) and sums (conv_sums_cuda.cu)
 
 bug(
     "weight_gradient_waits_for_too_little",
@@ -225,19 +225,10 @@ bug(
     replacement="begin + p.piece;",
 )
 bug(
-    "sums_of_a_piece_that_is_not_there",
-    source="conv_weight",
-    call="convolution_in_tiles",
-    kernel="sum_pieces",
-    report="global memory",
-    find="for (int p = 0; p < pieces; ++p) total",
-    replacement="for (int p = 0; p <= pieces; ++p) total",
-)
-bug(
     "means_that_are_not_there_yet",
-    source="conv_fused",
+    source="conv_sums",
     call="convolution_moments",
-    kernel="join_parts",
+    kernel="join_moments",
     report="shared memory",
     find="sum / count : 0.0;\n  __syncthreads();",
     replacement="sum / count : 0.0;",
@@ -423,7 +414,7 @@ bug(
 )
 bug(
     "gradient_sums_of_a_part_that_is_not_there",
-    source="conv_fused",
+    source="conv_sums",
     call="gradient_sums_in_tiles",
     kernel="sum_rows",
     report="global memory",
