@@ -124,9 +124,17 @@ void launch_join(int64_t n, int64_t each, int64_t pieces, int64_t channels, cons
   rt::launch(join_moments<Parts>, {grid, kTotalsBlock, 0, stream.handle}, n, each, channels, part, to);
 }
 
+// The moments of n parts: those of runs of 128 or more first, if there are more than two runs.
 template <class Parts>
 void join(int64_t n, int64_t channels, const Parts& part, const JoinResult& result, const Stream& stream) {
-  launch_join(n, n, 1, channels, part, result, stream);
+  const int64_t least = 128, even = ceil_div(n, 1024), each = even < least ? least : even, pieces = ceil_div(n, each);
+  if (pieces <= 2) return launch_join(n, n, 1, channels, part, result, stream);
+  const int64_t pitch = 2 * channels + 1;
+  const Workspace memory(stream, size_t(pieces * pitch) * sizeof(double));
+  double* between = memory.as<double>();
+  launch_join(n, each, pieces, channels, part,
+              {between, between + channels, between + 2 * channels, pitch, nullptr, result.dtype}, stream);
+  launch_join(pieces, pieces, 1, channels, MomentParts<double>{between, channels}, result, stream);
 }
 
 }  // namespace

@@ -83,6 +83,24 @@ def test_moments(name: str, dtype: str, offset: float) -> None:
     np.testing.assert_array_equal(array_of(y), array_of(plain))
 
 
+@pytest.mark.parametrize(
+    ("x", "w"), [((1, 8, 8300, 1), (8, 8, 1, 1)), ((3, 3, 11, 13), (5, 3, 1, 1))], ids=["halos", "rows"]
+)
+def test_moments_of_many_parts(x: tuple[int, ...], w: tuple[int, ...]) -> None:
+    """More than are joined at once, the last of them not full; channels whose means drift from part to part."""
+    values = normal(x, 0) + np.linspace(-20, 20, x[2])[:, None]
+    image, weight = (sw.tensor(v).to(sw.bfloat16) for v in (values, normal(w, 1)))
+    z = array_of(F.conv2d(image.double(), weight.double()))
+    z = np.moveaxis(z, 1, 0).reshape(w[0], -1)
+    results = [_core._conv2d_fused(image.cuda(), weight.cuda(), moments=True)[1:] for _ in range(2)]
+    mean, deviations = (array_of(t) for t in results[0])
+    eps = 2.0**-18 if w[0] % 8 == 0 else EPS["bfloat16"]  # the plain kernel's are those of the rounded result
+    np.testing.assert_allclose(mean, z.mean(1), atol=eps * np.abs(z).max())
+    np.testing.assert_allclose(deviations / z.shape[1], z.var(1), rtol=8 * eps)
+    for first, again in zip(*results, strict=True):
+        np.testing.assert_array_equal(array_of(first), array_of(again))
+
+
 def test_what_is_not_finite_is_not() -> None:
     for value in (np.nan, np.inf):
         x = np.ones((2, 16, 8, 8))
