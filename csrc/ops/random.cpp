@@ -27,6 +27,23 @@ Tensor fill(const char* op, const Tensor& x, const F& launch_fill) {
   return x;
 }
 
+TruncationWindow plan_window(double a, double b) {
+  TruncationWindow w{Proposal::Normal, a, b, 0, 0, 1};
+  if (b < 0) {
+    w.a = -b;
+    w.b = -a;
+    w.sign = -1;
+  }
+  if (w.a <= 0) {
+    if (w.b - w.a < 2.5066282746310002) w.proposal = Proposal::Uniform;
+    return w;
+  }
+  w.nearest = w.a;
+  w.k = (w.a + std::sqrt(w.a * w.a + 4)) / 2;
+  w.proposal = w.b - w.a < 1 / w.k ? Proposal::Uniform : Proposal::Tail;
+  return w;
+}
+
 void check_finite(const char* op, const char* arg, double value) {
   SW_CHECK_VALUE(std::isfinite(value), op, ": expected a finite ", arg, ", got ", value);
 }
@@ -127,8 +144,9 @@ Tensor trunc_normal_(const Tensor& x, double mean, double std, double low, doubl
   SW_CHECK_VALUE(std > 0 && std::isfinite(std), "trunc_normal_: expected a finite std > 0, got ", std);
   SW_CHECK_VALUE(low <= high, "trunc_normal_: expected a <= b, got a=", low, " and b=", high);
   const RngKey key = next_key(generator, x.device());
+  const TruncationWindow window = plan_window((low - mean) / std, (high - mean) / std);
   return fill("trunc_normal_", x, [&](const Tensor& out) {
-    launch(x.device(), trunc_normal_fill, {x.dtype(), key, out.data(), x.numel(), mean, std, low, high});
+    launch(x.device(), trunc_normal_fill, {x.dtype(), key, out.data(), x.numel(), mean, std, low, high, window});
   });
 }
 

@@ -38,12 +38,24 @@ struct RandomFillArgs {
   double a, b;     // from, to - from; mean, std; rate
   double ceiling;  // uniform: the largest value below `to`
 };
+// What a truncated normal's draws are made of: a standard normal z given a <= z <= b, from uniforms u1 and u2, redrawn
+// until accepted. Three proposals (Robert 1995), each accepted with a probability above 1/4 where it is used:
+//   Normal, a wide window around 0:  z = Box-Muller,         accept in [a, b]
+//   Uniform, a narrow one:           z = a + (b - a) u1,     accept if 2 log u2 <= nearest^2 - z^2, nearest to 0 in [a,
+//   b] Tail, a > 0:                     z = a - log(u1) / k,    accept if 2 log u2 <= -(z - k)^2 and z <= b
+// with k = (a + sqrt(a^2 + 4)) / 2. A lower tail is a mirrored upper one: sign is -1.
+enum class Proposal : int { Normal, Uniform, Tail };
+struct TruncationWindow {
+  Proposal proposal;
+  double a, b, nearest, k, sign;
+};
 struct TruncNormalArgs {
   DType dtype;
   RngKey key;
   void* out;
   int64_t n;
   double mean, std, low, high;
+  TruncationWindow window;
 };
 struct RandomIntegerArgs {
   DType dtype;  // any

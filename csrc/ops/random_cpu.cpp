@@ -100,37 +100,8 @@ SW_INLINE void exponential_group(const uint32_t* words, S* out, S rate) {
 }
 
 // ---- truncated normal -----------------------------------------------------------------------------------------------
-// A standard normal z given a <= z <= b, from uniforms u1 and u2, redrawn until accepted. Three proposals (Robert
-// 1995), each accepted with a probability above 1/4 where it is used:
-//   a wide window around 0:   z = Box-Muller,                      accept in [a, b]
-//   a narrow one:             z = a + (b - a) u1,                  accept if 2 log u2 <= m^2 - z^2, m nearest 0 in [a,
-//   b] a tail a > 0:             z = a - log(u1) / k,                 accept if 2 log u2 <= -(z - k)^2 and z <= b
-// with k = (a + sqrt(a^2 + 4)) / 2. A lower tail is a mirrored upper one.
-enum class Proposal { Normal, Uniform, Tail };
-struct Window {
-  Proposal proposal;
-  double a, b, nearest, k, sign;
-};
-
-SW_INLINE Window plan_window(double a, double b) {
-  Window w{Proposal::Normal, a, b, 0, 0, 1};
-  if (b < 0) {
-    w.a = -b;
-    w.b = -a;
-    w.sign = -1;
-  }
-  if (w.a <= 0) {
-    if (w.b - w.a < 2.5066282746310002) w.proposal = Proposal::Uniform;
-    return w;
-  }
-  w.nearest = w.a;
-  const double root = __builtin_sqrt(w.a * w.a + 4);
-  w.k = (w.a + root) / 2;
-  w.proposal = w.b - w.a < 1 / w.k ? Proposal::Uniform : Proposal::Tail;
-  return w;
-}
-
-SW_INLINE vlong propose(const Window& w, const uint32_t* words, int i, vdouble& z) {
+// The three proposals of TruncationWindow.
+SW_INLINE vlong propose(const TruncationWindow& w, const uint32_t* words, int i, vdouble& z) {
   const vulong bits1 = bits_at(words, i, 0.), bits2 = bits_at(words, i + 16, 0.);
   if (w.proposal == Proposal::Normal) {
     vdouble sin, cos;
@@ -147,7 +118,7 @@ SW_INLINE vlong propose(const Window& w, const uint32_t* words, int i, vdouble& 
   return (vlong)(limit <= -(z - w.k) * (z - w.k)) & (vlong)(z <= w.b);
 }
 
-SW_INLINE void trunc_normal_group(const Window& w, RngKey key, int64_t group, double* z) {
+SW_INLINE void trunc_normal_group(const TruncationWindow& w, RngKey key, int64_t group, double* z) {
   constexpr int n = Lanes<double>::n;
   int64_t accepted[16] = {};
   for (int i = 0; i < 16; ++i) z[i] = w.nearest;
@@ -195,14 +166,13 @@ void random_fill(const RandomFillArgs& args) {
 }
 
 void trunc_normal_fill(const TruncNormalArgs& args) {
-  const Window window = plan_window((args.low - args.mean) / args.std, (args.high - args.mean) / args.std);
   dispatch_float(args.dtype, [&]<class T>(Type<T>) {
     T* out = static_cast<T*>(args.out);
     for_groups(args.n, 16, [&](int64_t group, int64_t first, int64_t count) {
       double z[16];
-      trunc_normal_group(window, args.key, group, z);
+      trunc_normal_group(args.window, args.key, group, z);
       for (int64_t i = 0; i < count; ++i) {
-        const double v = z[i] * window.sign * args.std + args.mean;
+        const double v = z[i] * args.window.sign * args.std + args.mean;
         out[first + i] = T(accumulate_type<T>(v < args.low ? args.low : v > args.high ? args.high : v));
       }
     });

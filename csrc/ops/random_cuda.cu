@@ -2,6 +2,7 @@
 // exactly, in the same order (Exact never contracts to a fused multiply-add). Bound by the bytes written for uniform
 // float32 and by arithmetic for the rest, mostly of float64.
 #include "kernels/cuda/walk.cuh"
+#include "kernels/exact_series.h"
 #include "ops/random.h"
 
 namespace skipway::cuda {
@@ -47,48 +48,28 @@ __device__ __forceinline__ To bits_of(From x) {
 
 // The functions of kernels/exact_math.h.
 __device__ __forceinline__ Float exact_log(Float x) {
-  const float c[] = {1.f, 1.f / 3, 1.f / 5, 1.f / 7, 1.f / 9, 1.f / 11};
+  constexpr ExactSeries<float> series;
   const int32_t bits = bits_of<int32_t>(x.v), e = (bits - 0x3f3504f3) >> 23;
   const Float m = bits_of<float>(bits - (e << 23)), s = (m - 1.f) / (m + 1.f), k = float(e);
-  return k * 0x1.62e4p-1f + (s * polynomial(s * s, c) * 2.f + k * 0x1.7f7d1cp-20f);
+  return k * 0x1.62e4p-1f + (s * polynomial(s * s, series.log) * 2.f + k * 0x1.7f7d1cp-20f);
 }
 __device__ __forceinline__ Double exact_log(Double x) {
-  const double c[] = {1.,      1. / 3,  1. / 5,  1. / 7,  1. / 9,  1. / 11,
-                      1. / 13, 1. / 15, 1. / 17, 1. / 19, 1. / 21, 1. / 23};
+  constexpr ExactSeries<double> series;
   const int64_t bits = bits_of<int64_t>(x.v), e = (bits - 0x3fe6a09e667f3bcdll) >> 52;
   const Double m = bits_of<double>(bits - e * (int64_t(1) << 52)), s = (m - 1.) / (m + 1.), k = double(e);
-  return k * 0x1.62e42fefa38p-1 + (s * polynomial(s * s, c) * 2. + k * 0x1.ef35793c7673p-45);
+  return k * 0x1.62e42fefa38p-1 + (s * polynomial(s * s, series.log) * 2. + k * 0x1.ef35793c7673p-45);
 }
 __device__ __forceinline__ void exact_sincos(Float t, Float& sin, Float& cos) {
-  const float s[] = {1.f, -1.f / 6, 1.f / 120, -1.f / 5040, 1.f / 362880};
-  const float c[] = {1.f, -1.f / 2, 1.f / 24, -1.f / 720, 1.f / 40320, -1.f / 3628800};
+  constexpr ExactSeries<float> series;
   const Float z = t * t;
-  sin = t * polynomial(z, s);
-  cos = polynomial(z, c);
+  sin = t * polynomial(z, series.sin);
+  cos = polynomial(z, series.cos);
 }
 __device__ __forceinline__ void exact_sincos(Double t, Double& sin, Double& cos) {
-  const double s[] = {1.,
-                      -1. / 6,
-                      1. / 120,
-                      -1. / 5040,
-                      1. / 362880,
-                      -1. / 39916800,
-                      1. / 6227020800,
-                      -1. / 1307674368000,
-                      1. / 355687428096000};
-  const double c[] = {1.,
-                      -1. / 2,
-                      1. / 24,
-                      -1. / 720,
-                      1. / 40320,
-                      -1. / 3628800,
-                      1. / 479001600,
-                      -1. / 87178291200,
-                      1. / 20922789888000,
-                      -1. / 6402373705728000};
+  constexpr ExactSeries<double> series;
   const Double z = t * t;
-  sin = t * polynomial(z, s);
-  cos = polynomial(z, c);
+  sin = t * polynomial(z, series.sin);
+  cos = polynomial(z, series.cos);
 }
 
 // ---- from bits to numbers
@@ -209,33 +190,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks) fill_packs(int64_t n, RngKe
   }
 }
 
-// ---- truncated normal: see random_cpu.cpp for the three proposals
-// -----------------------------------------------------
-enum class Proposal : int { Normal, Uniform, Tail };
-struct Window {
-  Proposal proposal;
-  double a, b, nearest, k, sign;
-};
-
-Window plan_window(double a, double b) {
-  Window w{Proposal::Normal, a, b, 0, 0, 1};
-  if (b < 0) {
-    w.a = -b;
-    w.b = -a;
-    w.sign = -1;
-  }
-  if (w.a <= 0) {
-    if (w.b - w.a < 2.5066282746310002) w.proposal = Proposal::Uniform;
-    return w;
-  }
-  w.nearest = w.a;
-  const double root = __builtin_sqrt(w.a * w.a + 4);
-  w.k = (w.a + root) / 2;
-  w.proposal = w.b - w.a < 1 / w.k ? Proposal::Uniform : Proposal::Tail;
-  return w;
-}
-
-__device__ __forceinline__ bool propose(const Window& w, uint64_t bits1, uint64_t bits2, double& z) {
+// ---- truncated normal: the three proposals of TruncationWindow
+__device__ __forceinline__ bool propose(const TruncationWindow& w, uint64_t bits1, uint64_t bits2, double& z) {
   if (w.proposal == Proposal::Normal) {
     Double sin = 0., cos = 0.;
     turn(bits2, sin, cos);
@@ -253,7 +209,8 @@ __device__ __forceinline__ bool propose(const Window& w, uint64_t bits1, uint64_
 }
 
 // Block e is element e's, in as many streams as it takes to accept a draw.
-__global__ void __launch_bounds__(kThreads, kBlocks) fill_trunc_normal(TruncNormalArgs a, Window window) {
+__global__ void __launch_bounds__(kThreads, kBlocks) fill_trunc_normal(TruncNormalArgs a) {
+  const TruncationWindow& window = a.window;
   const RngKey key = resolved(a.key);
   const int64_t stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t e = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; e < a.n; e += stride) {
@@ -321,8 +278,7 @@ SW_CUDA_KERNEL(random_fill, a, stream) {
 
 SW_CUDA_KERNEL(trunc_normal_fill, a, stream) {
   if (a.n == 0) return;
-  rt::launch(fill_trunc_normal, one_thread_each(a.n, stream), a,
-             plan_window((a.low - a.mean) / a.std, (a.high - a.mean) / a.std));
+  rt::launch(fill_trunc_normal, one_thread_each(a.n, stream), a);
 }
 
 SW_CUDA_KERNEL(random_integers, a, stream) {
