@@ -11,10 +11,11 @@ from op_cases import round_to
 from op_runner import array_of, tensor_of
 from tolerances import allowed
 
-# m, k, n: tails of every kind, several slices of k, and a k that is cut among tasks
+# m, k, n: tails of every kind, several slices of k, a k that is cut among tasks, and blocks below and beside each other
+# in all ways, which share panels or pack their own
 SIZES = [
     (5, 1311, 5), (16, 129, 16), (17, 64, 33), (33, 62, 47), (31, 2049, 15), (130, 250, 70), (500, 34, 100),
-    (64, 5000, 24), (20, 33, 1000),
+    (64, 5000, 24), (20, 33, 1000), (200, 2048, 64), (300, 801, 450), (113, 1600, 385),
 ]  # fmt: skip
 
 
@@ -35,6 +36,21 @@ def test_any_layout_is_exact(bf16_level: str, size: tuple[int, int, int]) -> Non
     for left in lefts:
         for right in rights:
             assert_exact(left @ right, expected, "bfloat16")
+
+
+def test_panels_that_are_packed_some_columns_at_a_time() -> None:
+    """16400 x 520 elements are more than blocks share at a time."""
+    rng = np.random.default_rng(4)
+    a, b = integers(rng, (113, 16400), "bfloat16"), integers(rng, (16400, 520), "bfloat16")
+    assert_exact(leaf(a) @ leaf(b), a.astype(np.float64) @ b.astype(np.float64), "bfloat16")
+
+
+@pytest.mark.parametrize("rows", [100, 200, 336, 1000])
+@pytest.mark.parametrize("columns", [64, 300, 513])
+def test_every_cut_covers_the_result(bf16_level: str, rows: int, columns: int) -> None:
+    for inner in (64, 512, 2048):
+        product = sw.ones(rows, inner, dtype=sw.bfloat16) @ sw.ones(inner, columns, dtype=sw.bfloat16)
+        assert float(product.min()) == float(product.max()) == inner
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
