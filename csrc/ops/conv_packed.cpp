@@ -1,6 +1,5 @@
 #include "ops/conv_packed.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <list>
 #include <mutex>
@@ -72,9 +71,10 @@ Cache& cache() {
   return *c;
 }
 
-std::shared_ptr<void> aligned_memory(size_t bytes) {
-  void* p = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-  return p ? std::shared_ptr<void>(p, std::free) : nullptr;
+// From the allocator: a small batch reads megabytes of weights once, which pages of 4 KB make 4 to 10 % slower.
+std::shared_ptr<void> memory_of(size_t bytes) {
+  const StoragePtr storage = allocate(bytes, Device());
+  return {storage, storage->data};
 }
 
 }  // namespace
@@ -91,7 +91,7 @@ PackedWeights packed_weights(const Tensor& weight, const ConvForwardArgs& args) 
   int64_t bytes = 0;
   launch(weight.device(), conv_packed_bytes, ConvPackedBytesArgs{args.shape, args.dtype, &bytes});
   if (bytes == 0 || size_t(bytes) > kMostBytes / 4) return {};
-  return {aligned_memory(size_t(bytes)), false};
+  return {memory_of(size_t(bytes)), false};
 }
 
 void keep_packed(const Tensor& weight, const ConvForwardArgs& args, const PackedWeights& packed) {
