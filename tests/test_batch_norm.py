@@ -141,6 +141,33 @@ def test_any_number_of_threads_gives_the_same_bits(isa, rng):
         assert all(np.array_equal(a, b) for a, b in zip(seen[0], other, strict=True))
 
 
+@pytest.mark.parametrize("shape", [(9, 64, 77, 77), (17, 3, 257, 257)], ids=str)  # the last row of 3 channels is short
+def test_gradients_too_large_for_caches(isa, rng, shape):
+    """Both gradients of 13 MB are stored past the caches; with given statistics each sample's is what it is alone."""
+    x, w, b, r = sample(rng, shape, np.float32)
+    dy = rng.standard_normal(shape).astype(np.float32)
+    running = tensor(rng.standard_normal(shape[1]).astype(np.float32)), tensor(np.ones(shape[1], np.float32))
+
+    def run(part):
+        a, c = leaf(x[part]), leaf(r[part])
+        y = batch_norm(a, tensor(w), tensor(b), c, activation="relu", running=running, training=False)
+        return [numpy(y), *gradients(y, [a, c], dy[part])]
+
+    whole = run(slice(None))
+    np.testing.assert_array_equal(whole[2], np.where(whole[0] > 0, dy, 0))
+    for i in (0, shape[0] - 1):
+        for all_of, one in zip(whole, run(slice(i, i + 1)), strict=True):
+            np.testing.assert_array_equal(all_of[i : i + 1], one)
+    a, c = leaf(x), leaf(r)
+    y = batch_norm(a, tensor(w), tensor(b), c, activation="relu")
+    dx, dr = (g.astype(np.float64) for g in gradients(y, [a, c], dy))
+    np.testing.assert_array_equal(dr, np.where(numpy(y) > 0, dy, 0))
+    xhat = channel_norm(x.astype(np.float64), (0, 2, 3))
+    rstd = 1 / np.sqrt(x.astype(np.float64).var((0, 2, 3), keepdims=True) + 1e-5)
+    inner = dr - dr.mean((0, 2, 3), keepdims=True) - xhat * (dr * xhat).mean((0, 2, 3), keepdims=True)
+    assert_close(tensor(dx.astype(np.float32)), column(w, 4).astype(np.float64) * rstd * inner, "float32")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constants_normalise_to_zero(isa, dtype):
     for value in (1e10, 0.1, -3e7, 1e30):

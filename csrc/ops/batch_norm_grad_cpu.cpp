@@ -44,7 +44,7 @@ constexpr int kPanel = 4;
 
 template <class T, FusedAct A, bool kFromX, GradMode kDz, int U>
 SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const Columns<accumulate_type<T>>& k,
-                               int64_t c, int64_t lanes, double* s1, double* s2) {
+                               int64_t c, int64_t lanes, bool past, double* s1, double* s2) {
   using V = typename Lanes<T>::vec;
   constexpr int L = Lanes<T>::n;
   V a[U], b[U];
@@ -62,7 +62,11 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
       if constexpr (kDz != GradMode::Skip) {
         V out = dz;
         if constexpr (kDz == GradMode::Add) out = rounded_to<T>(out) + take(s.out + j, lanes);
-        put(s.out + j, out, lanes);
+        if (past) {
+          vstore_past(s.out + j, out);
+        } else {
+          put(s.out + j, out, lanes);
+        }
       }
     }
   }
@@ -73,7 +77,7 @@ SW_INLINE void grad_sums_panel(Streams<T> s, int64_t rows, int64_t stride, const
 }
 
 template <class T, FusedAct A, bool kFromX, GradMode kDz>
-void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumulate_type<T>>& k, double* s1,
+void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumulate_type<T>>& k, bool past, double* s1,
                double* s2) {
   constexpr int L = Lanes<T>::n;
   const int64_t block = width <= kPanel * L ? 64 : max64(8, min64(64, 2048 / width));
@@ -81,13 +85,15 @@ void grad_sums(Streams<T> s, int64_t rows, int64_t width, const Columns<accumula
     const int64_t n = min64(block, rows - r);
     int64_t c = 0;
     for (; c + kPanel * L <= width; c += kPanel * L)
-      grad_sums_panel<T, A, kFromX, kDz, kPanel>(s, n, width, k, c, L, s1, s2);
-    for (; c < width; c += L) grad_sums_panel<T, A, kFromX, kDz, 1>(s, n, width, k, c, min64(L, width - c), s1, s2);
+      grad_sums_panel<T, A, kFromX, kDz, kPanel>(s, n, width, k, c, L, past, s1, s2);
+    for (; c < width; c += L)
+      grad_sums_panel<T, A, kFromX, kDz, 1>(s, n, width, k, c, min64(L, width - c), past, s1, s2);
     s.x += n * width;
     s.dy += n * width;
     if constexpr (A != FusedAct::None && !kFromX) s.y += n * width;
     if constexpr (kDz != GradMode::Skip) s.out += n * width;
   }
+  finish_stores(past);
 }
 
 // dx = scale * dz + b * (x - mean) + c, written or added; what is added is rounded first, as the sum of two tensors is:
@@ -170,6 +176,13 @@ Columns<accumulate_type<T>> expand(const ChannelPlan& p, const Coefficients& k, 
   return o;
 }
 
+// Whether a result that begins at `out`, here and in the other tasks, goes past the caches.
+template <class T>
+bool goes_past(const ChannelNormGradArgs& a, const ChannelPlan& p, const T* out) {
+  const int64_t bytes = a.samples * p.rows * p.channels * int64_t(sizeof(T));
+  return p.period % Lanes<T>::n == 0 && streams(out, bytes, Lanes<T>::n * int64_t(sizeof(T)));
+}
+
 template <class T>
 void sum_task(const ChannelNormGradArgs& a, const ChannelPlan& p, int64_t task, int64_t base, const Coefficients& k,
               double* sums) {
@@ -180,10 +193,11 @@ void sum_task(const ChannelNormGradArgs& a, const ChannelPlan& p, int64_t task, 
                static_cast<const T*>(a.dy) + at, a.dresidual.data ? static_cast<T*>(a.dresidual.data) + at : nullptr};
   auto run = [&]<FusedAct A, bool kFromX, GradMode kDz>() {
     const int64_t n = rows * p.period;
-    if (rows) grad_sums<T, A, kFromX, kDz>(s, rows, p.period, columns, sums, sums + p.padded());
+    const bool past = kDz == GradMode::Write && goes_past<T>(a, p, s.out);
+    if (rows) grad_sums<T, A, kFromX, kDz>(s, rows, p.period, columns, past, sums, sums + p.padded());
     if (!p.last(task) || !p.tail) return;
     Streams<T> rest{s.x + n, s.y ? s.y + n : nullptr, s.dy + n, s.out ? s.out + n : nullptr};
-    grad_sums<T, A, kFromX, kDz>(rest, 1, p.tail, columns, sums, sums + p.padded());
+    grad_sums<T, A, kFromX, kDz>(rest, 1, p.tail, columns, false, sums, sums + p.padded());
   };
   dispatch_mask(a.activation, a.y == nullptr, [&]<FusedAct A, class FromX>(ActTag<A>, FromX) {
     if constexpr (A != FusedAct::None && !FromX::value) {
@@ -204,8 +218,7 @@ void dx_task(const ChannelNormGradArgs& a, const ChannelPlan& p, int64_t task, i
   Streams<T> s{static_cast<const T*>(a.x) + at, a.y ? static_cast<const T*>(a.y) + at : nullptr, dz + at,
                static_cast<T*>(a.dx.data) + at};
   const int64_t rows = p.count(task), rest = p.last(task) ? p.tail : 0;
-  const int64_t bytes = a.samples * p.rows * p.channels * int64_t(sizeof(T));
-  const bool past = p.period % Lanes<T>::n == 0 && streams(s.out, bytes, Lanes<T>::n * int64_t(sizeof(T)));
+  const bool past = goes_past<T>(a, p, s.out);
   dispatch_mask(have_dz ? FusedAct::None : a.activation, a.y == nullptr,
                 [&]<FusedAct A, class FromX>(ActTag<A>, FromX) {
                   if (a.dx.mode == GradMode::Add) {
