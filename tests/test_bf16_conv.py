@@ -39,6 +39,11 @@ SHAPES: list[tuple[tuple[int, ...], tuple[int, ...], Any, Any, Any]] = [
     ((2, 7, 17, 19), (33, 5, 3), (2, 1), (2, 0), (1, 2)),
     ((7, 33, 3, 5), (17, 3, 3), 1, 2, 1),
     ((1, 1, 31, 33), (1, 3, 3), 1, 1, 1),
+    ((16, 64, 8, 8), (64, 3, 3), 1, 1, 1),
+    ((17, 33, 7, 9), (18, 3, 3), 1, 1, 1),
+    ((20, 16, 9, 8), (32, 3, 3), 2, 1, 1),
+    ((40, 24, 5, 6), (17, 1, 1), 2, 0, 1),
+    ((33, 20, 3, 7), (40, 2, 3), (1, 2), (0, 2), (1, 2)),
 ]
 
 
@@ -99,7 +104,7 @@ def run(threads: int) -> list[np.ndarray]:
     sw.set_num_threads(threads)
     rng = np.random.default_rng(5)
     results = []
-    for size, k, stride in (((6, 16, 24, 24), 32, 1), ((2, 40, 9, 9), 72, 2)):
+    for size, k, stride in (((6, 16, 24, 24), 32, 1), ((2, 40, 9, 9), 72, 2), ((37, 32, 8, 7), 48, 1)):
         x, w = (tensor_of(bf16(rng, *s), "bfloat16").requires_grad_() for s in (size, (k, size[1], 3, 3)))
         y = F.conv2d(x, w, None, stride, 1)
         y.backward(tensor_of(bf16(rng, *y.shape), "bfloat16"))
@@ -142,7 +147,7 @@ def test_epilogue(bf16_level: str, algorithm: Any, moments: bool) -> None:
     """y = relu6(z * scale + shift + residual), in passing where no moments are asked for."""
     algorithm("direct")
     rng = np.random.default_rng(7)
-    for size, k in (((3, 16, 11, 18), 32), ((2, 5, 4, 3), 17)):
+    for size, k in (((3, 16, 11, 18), 32), ((2, 5, 4, 3), 17), ((19, 20, 6, 8), 33)):
         x, w = bf16(rng, *size), bf16(rng, k, size[1], 3, 3)
         scale, shift = (rng.uniform(0.5, 2.0, k).astype(np.float32) for _ in range(2))
         z = R.conv2d(x, w, None, 1, 1)

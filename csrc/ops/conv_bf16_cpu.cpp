@@ -20,6 +20,7 @@ struct Correlation {
   int64_t tap;     // elements per tap: the source channels, rounded up to pairs
   int64_t padded;  // result channels, rounded up to whole vectors
   int vecs;        // per panel; the last panel may have fewer
+  bool across;     // strips run over images
   const bfloat16* weights;
   const float* bias;  // `padded` elements, or null
   bfloat16* to;
@@ -184,8 +185,7 @@ struct Loop {
   int64_t count, from, to;
 };
 
-// All results of a block that one pass gives one panel. A strip runs along the innermost axis, or over images where
-// that axis is very short.
+// All results of a block that one pass gives one panel. A strip runs along the innermost axis, or over images.
 void correlate_panel(const Correlation& c, const Pass& pass, const BlockRange& range, const bfloat16* frames,
                      int64_t panel) {
   Loop loop[4] = {{range.images, c.frame.image, c.plan.to_image}};
@@ -197,8 +197,7 @@ void correlate_panel(const Correlation& c, const Pass& pass, const BlockRange& r
     loop[d + 1] = {end - begin, a.from_step * c.frame.stride[d], a.to_step * c.plan.to_stride[d]};
     to += (a.first + begin * a.to_step) * c.plan.to_stride[d];
   }
-  const bool narrow = is_narrow(c.plan, range.images);
-  if (narrow) {
+  if (c.across) {
     const Loop images = loop[0];
     loop[0] = loop[3];
     loop[3] = images;
@@ -211,7 +210,7 @@ void correlate_panel(const Correlation& c, const Pass& pass, const BlockRange& r
     for (int64_t j = 0; j < loop[1].count; ++j)
       for (int64_t k = 0; k < loop[2].count; ++k) {
         const int64_t q[3] = {range.begin[0] + j, range.begin[1] + k, range.begin[2] + i};
-        work.select(q, narrow ? 3 : 2);
+        work.select(q, c.across ? 3 : 2);
         const bfloat16* a = frames + i * loop[0].from + j * loop[1].from + k * loop[2].from;
         bfloat16* at = to + i * loop[0].to + j * loop[1].to + k * loop[2].to;
         for (int64_t s = 0; s < strips; ++s) {
@@ -333,6 +332,16 @@ int panel_vecs(int64_t padded, int64_t strip) {
   return Bf16Unit::kMaxVecs == 4 && vecs % 4 == 0 && strip <= Bf16Unit::rows(4) ? 4 : 2;
 }
 
+// The rows of a tile are positions along an axis, or one position of as many images. Does the latter need fewer
+// products? Those of a row of positions of all images, with its taps merged into runs or one by one.
+bool images_fill_tiles(const Plan& p, int64_t tap) {
+  constexpr int64_t most = Bf16Unit::kMaxRows;
+  const ConvShape& s = p.shape;
+  const int64_t length = p.positions[2], taps = s.kernel[2], merged = s.dilation[2] == 1 ? taps / p.phases[2] : 1;
+  const int64_t along = s.batch * ceil_div(length, most) * ceil_div(taps, merged) * chunks_of(merged * tap).count;
+  return ceil_div(s.batch, most) * length * taps * chunks_of(tap).count < along;
+}
+
 // The results that no tap reaches are the bias, or zero.
 void fill_unreached(const Correlation& c) {
   const int64_t channels = c.plan.to_channels, positions = c.plan.shape.batch * c.plan.to_image / channels;
@@ -357,17 +366,25 @@ void conv_bf16(const ConvBf16Args& a) {
   if (!p.covers && !a.add && !a.packed_bytes) fill_unreached(c);
   if (p.positions[0] * p.positions[1] * p.positions[2] == 0) return;
 
-  const int64_t macs = p.macs();
-  c.blocks = make_blocks(p, macs, p.frame_positions() * c.tap * int64_t(sizeof(bfloat16)), kFrameCache);
-  const bool narrow = is_narrow(p, c.blocks.images);
-  c.vecs = panel_vecs(c.padded, narrow ? c.blocks.images : p.positions[2]);
+  const int64_t macs = p.macs(), bytes = p.frame_positions() * c.tap * int64_t(sizeof(bfloat16));
+  c.blocks = make_blocks(p, macs, bytes, kFrameCache);
+  c.across = is_narrow(p, c.blocks.images);
+  if (Bf16Unit::kTiles && Bf16Unit::kMaxRows * bytes <= kFrameCache && images_fill_tiles(p, c.tap)) {
+    const int64_t groups = ceil_div(s.batch, Bf16Unit::kMaxRows);
+    c.blocks = {ceil_div(s.batch, groups), groups, 0, p.positions[0], 1};
+    c.across = true;
+  }
+  c.vecs = panel_vecs(c.padded, c.across ? c.blocks.images : p.positions[2]);
   const int64_t channels = c.tap + frame_channels(p, sizeof(bfloat16)) - p.from_channels;
   c.frame = make_frame(p, c.blocks, channels, c.tap != p.from_channels, a.prologue);
+  if (Bf16Unit::kTiles && c.across && !c.frame.in_place)
+    c.frame.image = round_up(c.frame.image, 32) + 32;  // rows of tiles: whole cache lines
 
   char* tables = static_cast<char*>(
       thread_scratch(kTables, size_t(p.passes) * sizeof(Pass) + 2 * size_t(p.taps) * sizeof(int64_t)));
   Pass* passes = reinterpret_cast<Pass*>(tables);
-  make_passes(p, c.frame, c.tap, !narrow, passes, reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
+  make_passes(p, c.frame, c.tap, !c.across, passes,
+              reinterpret_cast<int64_t*>(tables + size_t(p.passes) * sizeof(Pass)));
   c.passes = passes;
   if (a.packed_bytes) {
     *a.packed_bytes = packed_elements(c) * int64_t(sizeof(bfloat16));
