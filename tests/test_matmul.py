@@ -111,6 +111,17 @@ def test_operands_of_any_layout(isa):
     assert_exact(row.expand(8, 40) @ row.t(), np.full((8, 1), float((row.numpy() ** 2).sum())), "float32")
 
 
+@pytest.mark.parametrize("m, k, n", [(600, 801, 450), (300, 8200, 520), (1350, 400, 256)])
+def test_blocks_that_share_panels(isa, m, k, n):
+    """Blocks below and beside each other; 8200 x 520 elements are more than are packed at a time."""
+    rng = np.random.default_rng(5)
+    a, b = integers(rng, (m, k), "float32"), integers(rng, (k, n), "float32")
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    lefts, rights = list(layouts(a))[:2], list(layouts(b))[:2]  # rows, and columns, side by side in memory
+    for left, right in ((0, 0), (1, 0), (0, 1)):
+        assert_exact(lefts[left] @ rights[right], expected, "float32")
+
+
 def test_the_relatives_of_matmul():
     rng = np.random.default_rng(3)
     a, b, v = integers(rng, (5, 3)), integers(rng, (3, 4)), integers(rng, (3,))

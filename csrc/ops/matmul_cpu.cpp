@@ -1,6 +1,7 @@
-// Matrix products. c is cut into blocks, one task each; a block takes k in slices, packs its slice of b into panels
-// [panel][k][lane] and runs the shared tile (kernels/gemm.h) over it. Few, small blocks with a long k are cut along k
-// as well, and the partial results added in order. How it is cut depends on the sizes alone.
+// Matrix products. c is cut into blocks, one task each; a block takes k in slices and runs the shared tile
+// (kernels/gemm.h) over a slice of b in panels [panel][k][lane], packed once for all blocks below each other where that
+// takes little memory, else by each block. Few, small blocks with a long k are cut along k as well, and the partial
+// results added in order. How it is cut depends on the sizes alone.
 #include "core/parallel.h"
 #include "kernels/fused.h"
 #include "kernels/gemm_pack.h"
@@ -9,10 +10,11 @@
 namespace skipway::SW_ISA {
 namespace {
 
-enum Slot { kPartials, kPanels, kRows, kBlock };  // and that of kernels/gemm_pack.h
-constexpr int64_t kSlice = 384;                   // of k
-constexpr int64_t kTask = 4 << 20;                // multiply-adds
-constexpr int64_t kDotRows = 4;                   // up to so many rows or columns, a product is dot products
+enum Slot { kPartials, kPanels, kRows, kBlock, kSharedPanels = kPackSlot + 1 };  // and that of kernels/gemm_pack.h
+constexpr int64_t kShared = 16 << 20;                                            // bytes of panels that blocks share
+constexpr int64_t kSlice = 384;                                                  // of k
+constexpr int64_t kTask = 4 << 20;                                               // multiply-adds
+constexpr int64_t kDotRows = 4;  // up to so many rows or columns, a product is dot products
 
 struct Cut {
   int64_t rows, columns, depth;  // of a block
@@ -33,9 +35,9 @@ Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch, bool by_columns) {
   const auto blocks = [&] { return ceil_div(m, c.rows) * ceil_div(n, c.columns) * batch; };
   while (blocks() < wanted && c.columns > least_columns) c.columns = round_up(c.columns / 2, panel);
   while (blocks() < wanted && c.rows > 8 * height) c.rows = round_up(c.rows / 2, height);
+  const int64_t step = by_columns ? MicroTile<T>::kMaxColumnRows : height;
+  c.rows = smaller(m, round_up(ceil_div(m, ceil_div(m, c.rows)), step));
   c.row_blocks = ceil_div(m, c.rows);
-  if (c.row_blocks > 1)
-    c.rows = round_up(ceil_div(m, c.row_blocks), by_columns ? MicroTile<T>::kMaxColumnRows : height);
   c.column_blocks = ceil_div(n, c.columns);
   c.depth = larger(ceil_div(k, clamped(wanted / larger(blocks(), 1), 1, larger(k / least_depth, 1))), 1);
   c.depth_blocks = larger(ceil_div(k, c.depth), 1);
@@ -106,17 +108,33 @@ void add_rows(const Gemm<T, S>& g, int64_t i, int64_t j0, int64_t columns, int64
   }
 }
 
+template <class T, class S>
+SW_INLINE bool reads_columns(const Gemm<T, S>& g) {
+  return sizeof(T) == sizeof(S) && g.am == 1 && g.ak != 1;
+}
+template <class T, class S>
+SW_INLINE int64_t panel_width(const Gemm<T, S>& g) {
+  return Lanes<T>::n * (reads_columns(g) ? MicroTile<T>::kMaxColumnVecs : 2);
+}
+
+// Panels that stand packed: of each slice of k, `slice` elements.
+template <class T>
+struct Packed {
+  const T* panels;  // null: they do not
+  int64_t slice;
+};
+
 // One block, in T: to[rows][columns], rows of which have room for whole vectors.
 template <class T, class S>
 void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, int64_t columns, int64_t k0, int64_t k1,
-                    T* to, int64_t to_row) {
+                    Packed<T> shared, T* to, int64_t to_row) {
   constexpr int n = Lanes<T>::n;
   constexpr bool same = sizeof(T) == sizeof(S);
   if (rows <= kDotRows && g.bn == 1) {
     for (int64_t i = 0; i < rows; ++i) add_rows(g, i0 + i, j0, columns, k0, k1, to + i * to_row);
     return;
   }
-  const bool by_columns = same && g.am == 1 && g.ak != 1;
+  const bool by_columns = reads_columns(g);
   // Packing b does not pay for a handful of rows; b is then read a few whole rows at a time.
   const bool pack_b = !(same && g.bn == 1 && rows <= MicroTile<T>::rows(2) && columns % n == 0);
   // Rows of a that are a multiple of 2 KB apart share a cache set.
@@ -125,16 +143,18 @@ void multiply_block(const Gemm<T, S>& g, int64_t i0, int64_t rows, int64_t j0, i
   constexpr int64_t height = MicroTile<T>::kMaxColumnRows;
   const int64_t depth = smaller(pack_b ? kSlice : 64, larger(k1 - k0, 1)), pitch = depth + 16;
   Slice<T> s{};
-  s.width = n * (by_columns ? MicroTile<T>::kMaxColumnVecs : 2);
-  T *panels = nullptr, *packed_a = nullptr;
-  if (pack_b) panels = static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, s.width) * depth) * sizeof(T)));
+  s.width = panel_width(g);
+  T *own = nullptr, *packed_a = nullptr;
+  if (pack_b && !shared.panels)
+    own = static_cast<T*>(thread_scratch(kPanels, size_t(round_up(columns, s.width) * depth) * sizeof(T)));
   if (pack_a) packed_a = static_cast<T*>(thread_scratch(kRows, size_t(round_up(rows, height) * pitch) * sizeof(T)));
   s.a_row = by_columns ? 1 : pack_a ? pitch : g.am;
   s.a_step = !by_columns ? 1 : pack_a ? height : g.ak;
   s.b_step = pack_b ? 0 : g.bk;
   for (int64_t k = k0; k == k0 || k < k1; k += depth) {
     s.depth = smaller(depth, k1 - k);
-    if (pack_b) pack_columns(g, k, s.depth, j0, columns, s.width, panels);
+    if (own) pack_columns(g, k, s.depth, j0, columns, s.width, own);
+    const T* panels = own || !pack_b ? own : shared.panels + (k - k0) / depth * shared.slice;
     if (pack_a && !by_columns) pack_rows(g, i0, rows, k, s.depth, pitch, packed_a);
     if constexpr (same) {
       s.a_strip = by_columns && pack_a ? height * s.depth : 0;
@@ -168,7 +188,7 @@ void store_row(const T* from, const S* bias, FusedAct act, S* to, int64_t column
 }
 
 template <class T, class S>
-void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S* result) {
+void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, Packed<T> shared, T* partials, S* result) {
   const int64_t depth_block = block % c.depth_blocks, tile = block / c.depth_blocks;
   const int64_t i0 = tile / c.column_blocks * c.rows, rows = smaller(c.rows, g.m - i0);
   const int64_t j0 = tile % c.column_blocks * c.columns, columns = smaller(c.columns, g.n - j0);
@@ -176,7 +196,7 @@ void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S*
   const bool whole = columns % Lanes<T>::n == 0;
   if (sizeof(T) == sizeof(S) && whole && c.depth_blocks == 1) {
     T* to = reinterpret_cast<T*>(result) + i0 * g.n + j0;
-    multiply_block(g, i0, rows, j0, columns, k0, k1, to, g.n);
+    multiply_block(g, i0, rows, j0, columns, k0, k1, shared, to, g.n);
     if (!g.bias && g.act == FusedAct::None) return;
     const S* bias = g.bias ? g.bias + j0 : nullptr;
     for (int64_t i = 0; i < rows; ++i) store_row(to + i * g.n, bias, g.act, result + (i0 + i) * g.n + j0, columns);
@@ -184,7 +204,7 @@ void run_block(const Gemm<T, S>& g, const Cut& c, int64_t block, T* partials, S*
   }
   const int64_t row = round_up(columns, Lanes<T>::n);
   T* to = static_cast<T*>(thread_scratch(kBlock, size_t(rows * row) * sizeof(T)));
-  multiply_block(g, i0, rows, j0, columns, k0, k1, to, row);
+  multiply_block(g, i0, rows, j0, columns, k0, k1, shared, to, row);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t at = (i0 + i) * g.n + j0;
     if (c.depth_blocks == 1) {
@@ -238,6 +258,32 @@ void dot_products(const Gemm<T, S>& g, S* c) {
   });
 }
 
+// Some columns of blocks at a time: their panels first, then the blocks. False where the panels would take too much.
+template <class T, class S>
+bool run_shared(const Gemm<T, S>& g, const Cut& c, S* result) {
+  const int64_t depth = smaller(kSlice, g.k), slices = ceil_div(g.k, depth), width = panel_width(g);
+  const int64_t slice = round_up(c.columns, width) * depth, all = slice * slices;
+  const int64_t most = smaller(kShared / int64_t(sizeof(T)) / all, c.column_blocks);
+  if (most == 0) return false;
+  T* panels = static_cast<T*>(thread_scratch(kSharedPanels, size_t(most * all) * sizeof(T)));
+  for (int64_t first = 0; first < c.column_blocks; first += most) {
+    const int64_t count = smaller(most, c.column_blocks - first);
+    parallel_for(count * slices, larger(1, (32 << 10) / slice), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t j0 = (first + task / slices) * c.columns, k = task % slices * depth;
+        pack_columns(g, k, smaller(depth, g.k - k), j0, smaller(c.columns, g.n - j0), width, panels + task * slice);
+      }
+    });
+    const int64_t macs = smaller(c.rows, g.m) * smaller(c.columns, g.n) * g.k;
+    parallel_for(c.row_blocks * count, larger(1, kTask / 4 / macs), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task)
+        run_block(g, c, task / count * c.column_blocks + first + task % count, {panels + task % count * all, slice},
+                  static_cast<T*>(nullptr), result);
+    });
+  }
+  return true;
+}
+
 // Where matrix `index` of the batch begins.
 SW_INLINE int64_t batch_offset(const GemmArgs& a, const int64_t* strides, int64_t index) {
   int64_t offset = 0;
@@ -278,15 +324,16 @@ void multiply(const GemmArgs& args, int64_t batch) {
       T* partials = static_cast<T*>(thread_scratch(kPartials, size_t(partial) * sizeof(T)));
       const Gemm<T, S> g = matrix(i);
       parallel_tasks(tiles * cuts.depth_blocks,
-                     [&](int64_t task) { run_block(g, cuts, task, partials, c + i * size); });
+                     [&](int64_t task) { run_block(g, cuts, task, {}, partials, c + i * size); });
       add_partials(g, cuts, partials, c + i * size);
     }
     return;
   }
+  if (batch == 1 && cuts.row_blocks > 1 && args.k > 0 && run_shared(matrix(0), cuts, c)) return;
   const int64_t macs = smaller(cuts.rows, args.m) * smaller(cuts.columns, args.n) * larger(args.k, 1);
   parallel_for(batch * tiles, larger(1, kTask / 4 / larger(macs, 1)), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task)
-      run_block(matrix(task / tiles), cuts, task % tiles, static_cast<T*>(nullptr), c + task / tiles * size);
+      run_block(matrix(task / tiles), cuts, task % tiles, {}, static_cast<T*>(nullptr), c + task / tiles * size);
   });
 }
 
