@@ -85,6 +85,20 @@ __device__ __forceinline__ void store_grad(T* to, const Pack<T, N>& old, GradMod
   store_pack(to, out);
 }
 
+// What is read of some rows, `step` elements apart, before any of it is waited for.
+template <class T, int N, int rows>
+struct GradRows {
+  Pack<T, N> x[rows], dy[rows], old[rows];
+  __device__ __forceinline__ GradRows(const GradStreams<T>& s, int64_t i, int64_t step) {
+#pragma unroll
+    for (int r = 0; r < rows; ++r) {
+      x[r] = load_pack<N>(s.x + i + r * step);
+      dy[r] = load_pack<N>(s.dy + i + r * step);
+      if (s.mode == GradMode::Add) old[r] = load_pack<N>(s.out + i + r * step);
+    }
+  }
+};
+
 // Sums of dz and dz * (x - mean); dz itself where it is an output. 2 blocks of 256 threads per multiprocessor.
 template <class T, int N>
 __global__ void __launch_bounds__(kTileBlock, 2)
@@ -105,23 +119,17 @@ __global__ void __launch_bounds__(kTileBlock, 2)
       for (int e = 0; e < N; ++e) mean[e] = shared.columns.mean[column + e];
     }
     for_rows<2>(p, [&]<int rows>(int64_t i, Type<char[rows]>) {
-      Pack<T, N> x[rows], dy[rows], old[rows];
-#pragma unroll
-      for (int r = 0; r < rows; ++r) {
-        x[r] = load_pack<N>(s.x + i + r * p.step);
-        dy[r] = load_pack<N>(s.dy + i + r * p.step);
-        if (s.mode == GradMode::Add) old[r] = load_pack<N>(s.out + i + r * p.step);
-      }
+      const GradRows<T, N, rows> in(s, i, p.step);
 #pragma unroll
       for (int r = 0; r < rows; ++r) {
         A dz[N];
-        masked(s, i + r * p.step, x[r], dy[r], shared.columns, column, dz);
+        masked(s, i + r * p.step, in.x[r], in.dy[r], shared.columns, column, dz);
 #pragma unroll
         for (int e = 0; e < N; ++e) {
           first[e] += dz[e];
-          second[e] += dz[e] * (A(x[r].v[e]) - mean[e]);
+          second[e] += dz[e] * (A(in.x[r].v[e]) - mean[e]);
         }
-        if (s.mode != GradMode::Skip) store_grad(s.out + i + r * p.step, old[r], s.mode, dz);
+        if (s.mode != GradMode::Skip) store_grad(s.out + i + r * p.step, in.old[r], s.mode, dz);
       }
     });
     double a[N], b[N];
@@ -147,24 +155,18 @@ __global__ void __launch_bounds__(kTileBlock, 2)
     load_columns(t, p, constants, bc, columns);
     const int column = p.x * N;
     for_rows<2>(p, [&]<int rows>(int64_t i, Type<char[rows]>) {
-      Pack<T, N> x[rows], dy[rows], old[rows];
-#pragma unroll
-      for (int r = 0; r < rows; ++r) {
-        x[r] = load_pack<N>(s.x + i + r * p.step);
-        dy[r] = load_pack<N>(s.dy + i + r * p.step);
-        if (s.mode == GradMode::Add) old[r] = load_pack<N>(s.out + i + r * p.step);
-      }
+      const GradRows<T, N, rows> in(s, i, p.step);
 #pragma unroll
       for (int r = 0; r < rows; ++r) {
         A dz[N];
-        masked(s, i + r * p.step, x[r], dy[r], columns, column, dz);
+        masked(s, i + r * p.step, in.x[r], in.dy[r], columns, column, dz);
 #pragma unroll
         for (int e = 0; e < N; ++e) {
           const int at = column + e;
-          const A xhat = (A(x[r].v[e]) - columns.mean[at]) * columns.rstd[at];
+          const A xhat = (A(in.x[r].v[e]) - columns.mean[at]) * columns.rstd[at];
           dz[e] = columns.scale[at] * dz[e] + (columns.b[at] * xhat + columns.c[at]);
         }
-        store_grad(s.out + i + r * p.step, old[r], s.mode, dz);
+        store_grad(s.out + i + r * p.step, in.old[r], s.mode, dz);
       }
     });
   }

@@ -1,6 +1,7 @@
 // Formulas: ops/cross_entropy.h. Bound by memory: a row of logits is read once where its packs fit in shared memory,
 // else twice; backward reads it once. A block's rows are summed in float64 in a fixed order, then the blocks' sums.
 // 4 blocks of 256 threads to a multiprocessor (2 for float64): at most 64 (128) registers, 48 KB of shared memory each.
+#include "kernels/cuda/grad.cuh"
 #include "kernels/cuda/softmax_line.cuh"
 #include "kernels/cuda/walk.cuh"
 #include "ops/cross_entropy.h"
@@ -145,20 +146,6 @@ __global__ void __launch_bounds__(kLineThreads)
   *loss = T(math_type<T>(mean ? sum / weight : sum));
 }
 
-template <class T, int N>
-__device__ __forceinline__ void put_grad(T* to, GradMode mode, math_type<T> (&d)[N]) {
-  using A = math_type<T>;
-  if (mode == GradMode::Add) {
-    const auto old = load_pack<N>(to);
-#pragma unroll
-    for (int j = 0; j < N; ++j) d[j] += A(old.v[j]);
-  }
-  Pack<T, N> result;
-#pragma unroll
-  for (int j = 0; j < N; ++j) result.v[j] = T(d[j]);
-  store_pack(to, result);
-}
-
 // dx_j = g * (p_j * sum(k) - k_j), and for probabilities dq_j = g * (1 - e) * w_j * z_j
 template <class T, int N>
 __global__ void __launch_bounds__(kLineThreads, kLineBlocksOf<T>) entropy_grad_rows(EntropyGradTask b) {
@@ -217,7 +204,7 @@ __global__ void __launch_bounds__(kLineThreads, kLineBlocksOf<T>) entropy_grad_r
             if (a.logits) d[j] += scale * dexp(A(raw.v[j]) - max);
           }
         }
-        put_grad<T, N>(static_cast<T*>(b.dx) + row + s * N, b.dx_mode, d);
+        store_grad(static_cast<T*>(b.dx) + row + s * N, b.dx_mode, d);
       }
     }
     if (!a.probabilities || b.dtarget_mode == GradMode::Skip) continue;
@@ -227,7 +214,7 @@ __global__ void __launch_bounds__(kLineThreads, kLineBlocksOf<T>) entropy_grad_r
       A d[N];
 #pragma unroll
       for (int j = 0; j < N; ++j) d[j] = factor * k.weight(s * N + j) * (log_sum - (A(raw.v[j]) - max));
-      put_grad<T, N>(static_cast<T*>(b.dtarget) + row + s * N, b.dtarget_mode, d);
+      store_grad(static_cast<T*>(b.dtarget) + row + s * N, b.dtarget_mode, d);
     }
   }
 }

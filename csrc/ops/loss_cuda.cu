@@ -2,8 +2,8 @@
 // summed in float64, in a fixed order: by blocks, whose number depends on the size alone, then over the blocks.
 // 4 blocks of 256 threads to a multiprocessor (2 for float64): at most 64 (128) registers.
 #include "core/cuda_fault.h"
+#include "kernels/cuda/grad.cuh"
 #include "kernels/cuda/math.cuh"
-#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "ops/loss.h"
 
@@ -171,21 +171,6 @@ __global__ void __launch_bounds__(kThreads) finish_loss(int64_t blocks, LossTask
   if (threadIdx.x == 0) *static_cast<T*>(task.a.loss) = T(math_type<T>(sum / divisor));
 }
 
-template <class T, int count>
-__device__ __forceinline__ void put_grad(const Grad& to, int64_t i, math_type<T> (&d)[count]) {
-  if (to.mode == GradMode::Skip) return;
-  T* p = static_cast<T*>(to.data) + i;
-  Pack<T, count> out;
-  if (to.mode == GradMode::Add) {
-    const auto old = load_pack<count>(p);
-#pragma unroll
-    for (int k = 0; k < count; ++k) d[k] += math_type<T>(old.v[k]);
-  }
-#pragma unroll
-  for (int k = 0; k < count; ++k) out.v[k] = T(d[k]);
-  store_pack(p, out);
-}
-
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, kBlocks<T>) loss_grads(LossGradArgs b) {
   using A = math_type<T>;
@@ -204,8 +189,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>) loss_grads(LossGradArgs 
       dx[k] = g * d.dx;
       dt[k] = g * d.dt;
     }
-    put_grad<T, count>(b.dx, i, dx);
-    put_grad<T, count>(b.dtarget, i, dt);
+    store_grad(static_cast<T*>(b.dx.data) + i, b.dx.mode, dx);
+    store_grad(static_cast<T*>(b.dtarget.data) + i, b.dtarget.mode, dt);
   });
 }
 

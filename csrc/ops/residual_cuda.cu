@@ -1,6 +1,6 @@
 // Memory-bound, one pass: 2 reads + 1 write forward, up to 3 reads + 2 writes backward.
 #include "kernels/cuda/fused.cuh"
-#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/grad.cuh"
 #include "ops/residual.h"
 
 namespace skipway::cuda {
@@ -18,21 +18,6 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < count; ++k) out.v[k] = T(fused_act(act, math_type<T>(a.v[k]) + scale * math_type<T>(b.v[k])));
     store_pack(y + i, out);
   });
-}
-
-template <int count, class T>
-__device__ __forceinline__ void store_grad(T* to, GradMode mode, const math_type<T> (&g)[count]) {
-  if (mode == GradMode::Skip) return;
-  Pack<T, count> out;
-  if (mode == GradMode::Add) {
-    const auto old = load_pack<count>(to);
-#pragma unroll
-    for (int k = 0; k < count; ++k) out.v[k] = T(math_type<T>(old.v[k]) + g[k]);
-  } else {
-#pragma unroll
-    for (int k = 0; k < count; ++k) out.v[k] = T(g[k]);
-  }
-  store_pack(to, out);
 }
 
 template <class T, int N>

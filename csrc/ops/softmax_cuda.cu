@@ -1,6 +1,7 @@
 // Softmax along rows (packs of 128 bits) and along other dimensions (neighbouring columns). Bound by memory: forward
 // reads x once where a line's packs fit in shared memory, else twice; backward the same for y and dy. 4 blocks of 256
 // threads to a multiprocessor (2 for float64): at most 64 (128) registers, 48 KB of shared memory each.
+#include "kernels/cuda/grad.cuh"
 #include "kernels/cuda/softmax_line.cuh"
 #include "ops/softmax.h"
 
@@ -98,15 +99,7 @@ __global__ void __launch_bounds__(kLineThreads, kLineBlocksOf<T>) softmax_grad_l
         const A w = A(v.v[k]);
         d[k] = a.log ? A(g.v[k]) - dexp(w) * sum : w * (A(g.v[k]) - sum) * sign;
       }
-      P result;
-      if (a.mode == GradMode::Add) {
-        const P old = load_pack<N>(dx + line.at(s));
-#pragma unroll
-        for (int k = 0; k < N; ++k) d[k] += A(old.v[k]);
-      }
-#pragma unroll
-      for (int k = 0; k < N; ++k) result.v[k] = T(d[k]);
-      store_pack(dx + line.at(s), result);
+      store_grad(dx + line.at(s), a.mode, d);
     }
   }
 }
