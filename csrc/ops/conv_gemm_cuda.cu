@@ -14,28 +14,21 @@
 namespace skipway::cuda {
 namespace {
 
-inline constexpr int kStages = 3;
-
-// A block's tile, and the part of it that is a warp's.
-template <int kM_, int kN_, int kWarpM_, int kWarpN_>
-struct Tile {
-  static constexpr int kM = kM_, kN = kN_, kWarpM = kWarpM_, kWarpN = kWarpN_;
-  static constexpr int kWarpsM = kM / kWarpM, kThreads = kWarpsM * (kN / kWarpN) * kWarp;
-  struct Stages {
-    Chunk a[kStages][kM * kRowChunks], b[kStages][kN * kRowChunks];
-  };
-  struct Strips {
-    Strip<kWarpN> of_warp[kThreads / kWarp];
-  };
-  union Shared {  // the others are used when the stages are done with
-    Stages stages;
-    Moments<kWarpsM, kN> moments;
-    Strips strips;
-    GradientSums<kWarpsM, kN> sums;
-  };
+template <class Tile>
+struct Stages {
+  Chunk a[kStages][Tile::kM * kRowChunks], b[kStages][Tile::kN * kRowChunks];
 };
-using SmallTile = Tile<64, 64, 32, 32>;    // 4 warps, 24 KB
-using LargeTile = Tile<128, 128, 64, 32>;  // 8 warps, 48 KB
+template <class Tile>
+struct Strips {
+  Strip<Tile::kWarpN> of_warp[Tile::kThreads / kWarp];
+};
+template <class Tile>
+union TileShared {  // the others are used when the stages are done with
+  Stages<Tile> stages;
+  Moments<Tile::kWarpsM, Tile::kN> moments;
+  Strips<Tile> strips;
+  GradientSums<Tile::kWarpsM, Tile::kN> sums;
+};
 
 struct CorrelationParams {
   Phase phase[kMostPhases];
@@ -56,7 +49,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<How, Tile>)
     correlate_tiles(const __grid_constant__ CorrelationParams p, const typename element_of<How>::type* from,
                     const typename element_of<How>::type* filter, typename element_of<How>::type* to) {
   using T = typename element_of<How>::type;
-  auto& shared = rt::dyn_shared<typename Tile::Shared>();
+  auto& shared = rt::dyn_shared<TileShared<Tile>>();
   const int group = int(blockIdx.y) / p.phases;
   const int which = int(blockIdx.y) - group * p.phases;
   const Phase& phase = p.phase[which];
@@ -152,23 +145,14 @@ void launch_tiles(const CorrelationParams& p, const Correlation& c, const void* 
   const int64_t tiles = ceil_div(most, Tile::kM) * ceil_div(p.to.channels, Tile::kN);
   if (tiles == 0) return;
   const dim3 grid(unsigned(tiles), unsigned(p.phases * c.shape.groups));
-  rt::launch(correlate_tiles<How, Tile>, {grid, Tile::kThreads, sizeof(typename Tile::Shared), stream.handle}, p,
+  rt::launch(correlate_tiles<How, Tile>, {grid, Tile::kThreads, sizeof(TileShared<Tile>), stream.handle}, p,
              static_cast<const T*>(c.from), static_cast<const T*>(filter), static_cast<T*>(c.to));
 }
 
 void launch_phases(const CorrelationParams& p, const Correlation& c, const void* filter, TileSize tile,
                    const Stream& stream) {
-  const bool large = tile == TileSize::Large;
-  if (c.dtype == DType::BFloat16) {
-    return large ? launch_tiles<bfloat16, LargeTile>(p, c, filter, stream)
-                 : launch_tiles<bfloat16, SmallTile>(p, c, filter, stream);
-  }
-  if (c.dtype == DType::Float16) {
-    return large ? launch_tiles<float16, LargeTile>(p, c, filter, stream)
-                 : launch_tiles<float16, SmallTile>(p, c, filter, stream);
-  }
-  return c.tf32 ? launch_tiles<TensorFloat, SmallTile>(p, c, filter, stream)
-                : launch_tiles<PlainFloat, SmallTile>(p, c, filter, stream);
+  dispatch_tiles(c.dtype, c.tf32, tile == TileSize::Large,
+                 [&]<class How, class Tile>(Type<How>, Type<Tile>) { launch_tiles<How, Tile>(p, c, filter, stream); });
 }
 
 }  // namespace
@@ -198,7 +182,8 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream) {
   p.prologue = c.prologue;
   p.epilogue = c.epilogue;
   const int64_t positions = s.batch * s.out[1] * s.out[2];
-  const PartialMoments moments(c, ceil_div(positions, tile == TileSize::Large ? LargeTile::kM : SmallTile::kM), stream);
+  const int rows = tile == TileSize::Large ? LargeTile::kM : SmallTile::kM;
+  const PartialMoments moments(c, ceil_div(positions, rows), stream);
   p.epilogue.moments = moments.partial();
 
   const bool packed = p.taps == 1 && !c.gradient && reinterpret_cast<uintptr_t>(c.weight) % 16 == 0;  // already
@@ -212,7 +197,6 @@ void correlate(const Correlation& c, TileSize tile, const Stream& stream) {
     launch_phases(p, c, filters, tile, stream);
     return moments.join();
   }
-  const int rows = tile == TileSize::Large ? LargeTile::kM : SmallTile::kM;
   const auto phase_of = [&](int h, int w) {
     return make_phase(gradient_axis(s, 1, h), gradient_axis(s, 2, w), s.batch);
   };

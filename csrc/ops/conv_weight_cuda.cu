@@ -14,16 +14,6 @@
 namespace skipway::cuda {
 namespace {
 
-inline constexpr int kStages = 3;
-
-template <int kM_, int kN_, int kWarpM_, int kWarpN_>
-struct GradTile {
-  static constexpr int kM = kM_, kN = kN_, kWarpM = kWarpM_, kWarpN = kWarpN_;
-  static constexpr int kWarpsM = kM / kWarpM, kThreads = kWarpsM * (kN / kWarpN) * kWarp;
-};
-using SmallTile = GradTile<64, 64, 32, 32>;
-using LargeTile = GradTile<128, 128, 64, 32>;
-
 template <class T, class Tile>
 struct Stages {                                                               // kStageK<T> positions each
   static constexpr int kA = Tile::kM / kChunk<T>, kB = Tile::kN / kChunk<T>;  // chunks of a position
@@ -71,8 +61,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
   const int channel = group * p.x.channels + (some_n ? c : 0);  // of x
   dy += group * p.dy.channels + k;
   x += channel;
-  unsigned in_image =
-      0;  // which of this thread's chunks of x are, kEach bits for each stage, the last loaded one's lowest
+  // Which of this thread's chunks of x are, kEach bits for each stage, the last loaded one's lowest.
+  unsigned in_image = 0;
   const auto load = [&](int stage, int first) {
     unsigned bits = 0;
 #pragma unroll
@@ -190,16 +180,9 @@ void weight_gradient(const ConvWeightGradArgs& args, const ConvChoice& choice, c
   p.piece = choice.piece;
   p.prologue = a.prologue;
   const bool large = choice.tile == TileSize::Large;
-  if (a.dtype == DType::BFloat16) {
-    return large ? launch_weight<bfloat16, LargeTile>(p, a, choice.pieces, stream)
-                 : launch_weight<bfloat16, SmallTile>(p, a, choice.pieces, stream);
-  }
-  if (a.dtype == DType::Float16) {
-    return large ? launch_weight<float16, LargeTile>(p, a, choice.pieces, stream)
-                 : launch_weight<float16, SmallTile>(p, a, choice.pieces, stream);
-  }
-  return a.tf32 ? launch_weight<TensorFloat, SmallTile>(p, a, choice.pieces, stream)
-                : launch_weight<PlainFloat, SmallTile>(p, a, choice.pieces, stream);
+  dispatch_tiles(a.dtype, a.tf32, large, [&]<class How, class Tile>(Type<How>, Type<Tile>) {
+    launch_weight<How, Tile>(p, a, choice.pieces, stream);
+  });
 }
 
 }  // namespace skipway::cuda

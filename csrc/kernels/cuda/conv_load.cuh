@@ -12,9 +12,28 @@
 
 namespace skipway::cuda {
 
+inline constexpr int kStages = 3;  // of the pipeline
+
+// A block's tile of results, and the part of it that is a warp's.
+template <int kM_, int kN_, int kWarpM_, int kWarpN_>
+struct Tile {
+  static constexpr int kM = kM_, kN = kN_, kWarpM = kWarpM_, kWarpN = kWarpN_;
+  static constexpr int kWarpsM = kM / kWarpM, kThreads = kWarpsM * (kN / kWarpN) * kWarp;
+};
+using SmallTile = Tile<64, 64, 32, 32>;    // 4 warps, 24 KB of stages
+using LargeTile = Tile<128, 128, 64, 32>;  // 8 warps, 48 KB
+
+// f(Type<How>, Type<Tile>): how elements of this dtype are multiplied, and the tile; float32 has no large one.
+template <class F>
+void dispatch_tiles(DType d, bool tf32, bool large, const F& f) {
+  if (d == DType::BFloat16)
+    return large ? f(Type<bfloat16>{}, Type<LargeTile>{}) : f(Type<bfloat16>{}, Type<SmallTile>{});
+  if (d == DType::Float16) return large ? f(Type<float16>{}, Type<LargeTile>{}) : f(Type<float16>{}, Type<SmallTile>{});
+  return tf32 ? f(Type<TensorFloat>{}, Type<SmallTile>{}) : f(Type<PlainFloat>{}, Type<SmallTile>{});
+}
+
 // The chunks at(i), i < kRows, of those pixels for which bit i says that they are in the image: all of channels c, c +
-// 1,
-// ..., a multiple of kChunk. Four channels at a time, as registers are scarce.
+// 1, ..., a multiple of kChunk. Four channels at a time, as registers are scarce.
 template <class T, int kRows, class At>
 __device__ __forceinline__ void apply_prologue(const ConvPrologue& p, int64_t c, unsigned in_image, const At& at) {
 #pragma unroll
