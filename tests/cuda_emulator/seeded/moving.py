@@ -66,6 +66,7 @@ bug(
 bug(
     "gradient_that_nobody_wants",
     source="residual",
+    file="grad.cuh",
     call="residual_backward_of_one",
     kernel="residual_add_grad",
     report="write through a pointer that is not device memory",
@@ -75,6 +76,7 @@ bug(
 bug(
     "adds_to_what_is_not_there",
     source="residual",
+    file="grad.cuh",
     call="residual_backward",
     kernel="residual_add_grad",
     report="read of uninitialised global memory",
