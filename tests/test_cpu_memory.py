@@ -80,7 +80,9 @@ def test_blocks_never_overlap() -> None:
             array = live.pop(key)
             assert (array == key % 251).all()
         else:
-            live[i] = sw.empty(int(rng.choice([0.01, 0.3, 1, 3]) * rng.uniform(0.5, 2) * MIB), dtype=sw.uint8).numpy()
+            live[i] = sw.empty(
+                int(rng.choice([0.006, 0.03, 0.3, 1, 3]) * rng.uniform(0.5, 2) * MIB), dtype=sw.uint8
+            ).numpy()
             live[i][:] = i % 251
             assert live[i].ctypes.data % 64 == 0
     assert all((array == key % 251).all() for key, array in live.items())
@@ -131,7 +133,7 @@ def test_a_training_step_holds_little_more_than_it_uses(model: str, shape: tuple
     program = STEPS.format(model=model, shape=shape, bf16=bf16)
     s = eval(run(program + "print(sw.memory_stats())"))
     assert s["max_allocated_bytes"] > 40 * MIB
-    assert s["max_reserved_bytes"] < 1.1 * s["max_allocated_bytes"] + 2 * MIB
+    assert s["max_reserved_bytes"] < 1.1 * s["max_allocated_bytes"] + 4 * MIB
 
 
 @arenas
@@ -163,7 +165,7 @@ def test_empty_cache_gives_memory_back_to_the_system(clean: None) -> None:
     del x
     assert reserved() >= before + 93 * MIB
     sw.empty_cache()
-    assert reserved() <= before + 7 * MIB  # of the first and last page of the 3 MB that stay, others have a part
+    assert reserved() <= before + 9 * MIB  # whole pages of 2 MB that the 3 MB are on, and one of small tensors
     assert resident() < with_x - 80 * MIB
     assert (kept.numpy() == 1).all()
     y = sw.ones(10 * MIB)

@@ -1,5 +1,5 @@
 // The CPU allocator: an arena for large blocks; small ones in size classes (eight per power of two), cached on free
-// lists per class.
+// lists per class, which is faster; those of some KB come from an arena too, for its pages.
 #include "core/storage.h"
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kLimit = size_t(1) << 47;  // more than an x86-64 process can address
-constexpr size_t kLarge = kNoArenas ? kLimit + 1 : size_t(1) << 20;
+constexpr size_t kLarge = kNoArenas ? kLimit + 1 : size_t(1) << 20, kMiddling = kNoArenas ? kLarge : size_t(1) << 12;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -41,7 +41,7 @@ class CpuAllocator {
       std::lock_guard<std::mutex> lock(mutex_);
       ++stats_.allocations;
       block = bytes >= kLarge ? large(bytes) : small(bytes);
-      stats_.reserved_bytes = small_bytes_ + int64_t(arena_.held());
+      stats_.reserved_bytes = held();
       stats_.max_reserved_bytes = std::max(stats_.max_reserved_bytes, stats_.reserved_bytes);
       stats_.allocated_bytes += int64_t(bytes);
       stats_.max_allocated_bytes = std::max(stats_.max_allocated_bytes, stats_.allocated_bytes);
@@ -58,9 +58,9 @@ class CpuAllocator {
     std::lock_guard<std::mutex> lock(mutex_);
     stats_.allocated_bytes -= int64_t(bytes);
     if (bytes >= kLarge) {
-      arena_.put(p);
+      large_.put(p);
     } else {
-      free_[bytes].push_back(p);
+      free_[bytes].push_back(static_cast<char*>(p));
     }
   }
 
@@ -81,32 +81,35 @@ class CpuAllocator {
   void after_fork() { mutex_.unlock(); }
 
  private:
+  int64_t held() const { return small_bytes_ + int64_t(large_.held() + middling_.held()); }
   Arena::Block large(size_t bytes) {
-    Arena::Block block = arena_.get(bytes);
-    if (!block.data) {
-      release_cached();
-      block = arena_.get(bytes);
-    }
-    if (!block.data) fail(bytes);
+    Arena::Block block = fresh(bytes);
     if (!block.fresh_begin) ++stats_.cache_hits;
     return block;
   }
   Arena::Block small(size_t bytes) {
     auto& list = free_[bytes];
-    if (!list.empty()) {
-      void* p = list.back();
-      list.pop_back();
-      ++stats_.cache_hits;
-      return {static_cast<char*>(p), nullptr, nullptr};
-    }
-    void* p = std::aligned_alloc(kAlignment, bytes);
-    if (!p) {
+    if (list.empty()) return fresh(bytes);
+    ++stats_.cache_hits;
+    Arena::Block block{list.back()};
+    list.pop_back();
+    return block;
+  }
+  Arena::Block fresh(size_t bytes) {
+    Arena::Block block = from_system(bytes);
+    if (!block.data) {
       release_cached();
-      p = std::aligned_alloc(kAlignment, bytes);
+      block = from_system(bytes);
     }
-    if (!p) fail(bytes);
-    small_bytes_ += int64_t(bytes);
-    return {static_cast<char*>(p), nullptr, nullptr};
+    if (!block.data) fail(bytes);
+    return block;
+  }
+  Arena::Block from_system(size_t bytes) {
+    if (bytes >= kLarge) return large_.get(bytes);
+    if (bytes >= kMiddling) return middling_.get(bytes + kAlignment);  // round sizes would share sets of the caches
+    Arena::Block block{static_cast<char*>(std::aligned_alloc(kAlignment, bytes))};
+    if (block.data) small_bytes_ += int64_t(bytes);
+    return block;
   }
   [[noreturn]] void fail(size_t bytes) const {
     throw OutOfMemoryError(
@@ -114,18 +117,19 @@ class CpuAllocator {
   }
   void release_cached() {
     for (auto& [bytes, list] : free_) {
-      for (void* p : list) std::free(p);
-      small_bytes_ -= int64_t(bytes * list.size());
+      for (char* p : list) bytes >= kMiddling ? middling_.put(p) : std::free(p);
+      if (bytes < kMiddling) small_bytes_ -= int64_t(bytes * list.size());
       list.clear();
     }
-    arena_.give_back();
-    stats_.reserved_bytes = small_bytes_ + int64_t(arena_.held());
+    large_.give_back();
+    middling_.give_back();
+    stats_.reserved_bytes = held();
   }
 
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<void*>> free_;
-  Arena arena_;
-  int64_t small_bytes_ = 0;  // held in small blocks
+  std::unordered_map<size_t, std::vector<char*>> free_;
+  Arena large_, middling_;
+  int64_t small_bytes_ = 0;  // held from malloc
   MemoryStats stats_{};
 };
 
