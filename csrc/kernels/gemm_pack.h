@@ -103,6 +103,7 @@ SW_INLINE void pack_strips(const T* a, int64_t step, int64_t rows, int64_t depth
       const int64_t i = rows * strip / strips, count = rows * (strip + 1) / strips - i;
       for (int64_t k = first; k < smaller(first + group, depth); ++k) {
         const T* from = a + k * step + i;
+        __builtin_prefetch(from + 2 * group * step);  // short pieces of long rows
         T* row = to + (strip * depth + k) * height;
         if (count == height) {
           __builtin_memcpy(row, from, height * sizeof(T));
