@@ -6,7 +6,8 @@ For each convolution, forward, data gradient and weight gradient, and for the wh
 
     tdpbf16ps, tileloadd, tilestored, ldtilecfg   how often each is executed
     occupied   of the 16 x 16 x 32 multiply-adds of a tdpbf16ps, those of the rows, columns and k that it was given
-    useful     of the same, those that the convolution's formula has
+    useful     of the same, those that the convolution's formula has; more than are occupied, where taps that
+               read padding alone are left out
     Mcycle     what the instructions take a core at least, in 10^6 cycles: the largest of 16 for each tdpbf16ps, 8 for
                each tileloadd and 16 for each tilestored, the throughputs in the chapter on AMX of Intel's "64 and IA-32
                Architectures Optimization Reference Manual"
