@@ -42,7 +42,7 @@ constexpr double kTileElement = 14, kFilterElement = 30, kKeptElement = 20, kKep
 // products of Winograd's are always float32's.
 double direct_speed(DType dtype) {
   if (dtype != DType::BFloat16 || current_level() < Level::Avx512Bf16) return 1;
-  return current_level() == Level::Avx512Bf16 ? 1.6 : 16;
+  return current_level() == Level::Avx512Bf16 ? 1.3 : 16;
 }
 
 bool winograd_wins(const ConvShape& s, DType dtype) {
