@@ -29,7 +29,7 @@ KERNEL_FLAGS = [
     *("-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-DSW_AMX", "-DSW_ISA=amx", "-DSW_X86"),
     f"-I{ROOT / 'csrc'}",
 ]
-HEADERS = sorted((ROOT / "csrc" / "kernels").glob("*.h"))
+HEADERS = [HERE / "unit.h", *sorted((ROOT / "csrc" / "kernels").glob("*.h"))]
 
 COUNTED = ("ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tilestored", "tdpbf16ps", "multiply_adds", "traps")
 
